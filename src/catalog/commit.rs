@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::channel::oneshot;
 
 use super::batch::Prepared;
@@ -15,6 +16,7 @@ use super::look::Followed;
 use super::pending::{Changes, Draft, Fate, Pending, Stage, Writer};
 use super::shared_work::SharedWork;
 use super::state::State;
+use super::tombstone::LogBlob;
 use crate::access::Caller;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::Mutex;
@@ -218,7 +220,7 @@ impl Catalog {
                     }
                     self.writer().queue.splice(0..0, waiting);
                     looked_for = Some(count);
-                    if let Err(error) = self.look_into_the_same_store().await {
+                    if let Err(error) = Box::pin(self.look_into_the_same_store()).await {
                         let waiting = self.take(looked_for);
                         return waiting.into_iter().for_each(|pending| pending.answer(Err(error.clone())));
                     }
@@ -274,7 +276,7 @@ impl Catalog {
             _ if lost.is_multiple_of(PEEK) => 2,
             _ => 1,
         };
-        let (answer, (mut there, _)) = futures::join!(put, self.read_entries(draft.number, wanted));
+        let (answer, (there, _)) = futures::join!(put, self.read_entries(draft.number, wanted));
         match answer {
             Ok(()) => {
                 // The entries before it are durable, and so is it.
@@ -285,12 +287,25 @@ impl Catalog {
             Err(error) if matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::Unknown) => {}
             Err(error) => return Err(failed(error)),
         }
+        // In a box, so that the work of a commit that wins at once stays small.
+        Box::pin(self.fate_by_the_log(draft, there, (lost, begun))).await
+    }
+
+    /// Finds out by reading what became of an entry whose put gave no clear answer, or was lost.
+    async fn fate_by_the_log(
+        &self,
+        draft: &Draft,
+        mut there: Vec<LogBlob>,
+        (lost, begun): (u32, DateTime<Utc>),
+    ) -> Result<Fate> {
         if there.is_empty() {
             let wanted = if lost > 0 || self.pace.lock().is_busy(begun) { 1 } else { 2 };
             let (read, failed) = self.read_entries(draft.number, wanted).await;
             if let Some(error) = failed.filter(|_| read.is_empty()) {
                 return match error.kind() {
-                    ErrorKind::Unsupported if self.is_anothers(&key, draft).await => Ok(Fate::Refused(error)),
+                    ErrorKind::Unsupported if self.is_anothers(&log_key(draft.number)?, draft).await => {
+                        Ok(Fate::Refused(error))
+                    }
                     _ => Err(unknown(error)),
                 };
             }

@@ -22,9 +22,12 @@ pub(super) fn failed(error: StoreError) -> Error {
 /// Encodes `value`, and returns the hash of its line too.
 pub(super) fn encode(value: &impl Serialize) -> Result<(Digest, Bytes)> {
     let failed = |error: serde_json::Error| Error::corrupt("catalog", "an entry cannot be written").with_source(error);
-    let mut bytes = serde_json::to_vec(value).map_err(failed)?;
+    // Most entries fit, so that the buffer need not grow.
+    let mut bytes = Vec::with_capacity(4 << 10);
+    serde_json::to_writer(&mut bytes, value).map_err(failed)?;
     let digest = Digest::of(&bytes);
     bytes.extend_from_slice(format!("\n{digest}\n").as_bytes());
+    bytes.shrink_to_fit();
     Ok((digest, bytes.into()))
 }
 

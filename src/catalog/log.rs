@@ -159,7 +159,7 @@ impl Catalog {
     /// its writer.
     pub(super) async fn make_durable(&self, number: u64) -> Result<()> {
         if self.durable.load(Ordering::Relaxed) < number {
-            match persist_log(&*self.store).await {
+            match Box::pin(persist_log(&*self.store)).await {
                 // A process that only reads may lack the permission to make another's entries durable: their writers do.
                 Err(_) if self.refuse_change().is_err() => {}
                 done => done?,

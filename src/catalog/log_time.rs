@@ -94,7 +94,7 @@ impl LogTime {
         if clock.is_virtual() || now <= state.time().checked_add_signed(AHEAD_OF_STORE).unwrap_or(now) {
             return Ok(());
         }
-        self.ask(clock, store, entropy).await?;
+        Box::pin(self.ask(clock, store, entropy)).await?;
         let Some(told) = *self.told() else { return Ok(()) };
         let (limit, whose) = match told.by_store {
             true => (AHEAD_OF_STORE, "the catalog's store"),

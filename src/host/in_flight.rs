@@ -41,7 +41,8 @@ pub(crate) async fn together<F: Future>(work: Vec<F>) -> Vec<F::Output> {
         while under_way.len() < REQUESTS
             && let Some((number, work)) = waiting.next()
         {
-            under_way.push(async move { (number, work.await) });
+            // In a box: a set keeps room for one more future than it has.
+            under_way.push(Box::pin(async move { (number, work.await) }));
         }
         match under_way.next().await {
             Some(done) => outputs.push(done),

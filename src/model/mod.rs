@@ -29,6 +29,7 @@
 
 mod body;
 mod carried_identity;
+mod differences;
 mod encryption;
 mod gallery;
 mod host_caching;
@@ -63,6 +64,7 @@ mod version_number;
 mod version_source;
 
 pub use carried_identity::CarriedIdentity;
+pub(crate) use differences::differences;
 pub use encryption::{DiskEncryptionSetId, EncryptionImages};
 pub use gallery::Gallery;
 pub use host_caching::HostCaching;
@@ -85,7 +87,6 @@ pub use region::Region;
 pub use region_catalog::{Cloud, RegionCatalog, RegionInfo};
 pub use request::Request;
 pub(crate) use request::{Answer, Readable, Requested};
-pub(crate) use resource::differences;
 pub use resource_group::{ResourceGroup, ResourceGroupId};
 pub use resource_id::{GalleryId, ImageDefinitionId, ImageVersionId, ResourceId};
 pub use safety_profile::SafetyProfile;

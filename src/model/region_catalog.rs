@@ -325,19 +325,20 @@ impl RegionCatalog {
     /// Returns the problems of replicating a version from `home` to `region`, which is at `target` of a body.
     pub(crate) fn problems_with_target(
         &self,
-        target: &str,
+        target: &dyn fmt::Display,
         subscription: &SubscriptionId,
         home: &Region,
         region: &Region,
         account: StorageAccountType,
     ) -> Vec<Problem> {
-        let name = format!("{target}.name");
+        // Text is made for what is wrong alone: each publication asks for each of its regions.
+        let name = || format!("{target}.name");
         let Some(info) = self.get(region) else {
             let problem = self.problem_with_location("Microsoft.Compute/galleries/images/versions", region);
-            return problem.into_iter().map(|problem| problem.at(&name)).collect();
+            return problem.into_iter().map(|problem| problem.at(&name())).collect();
         };
         let mut problems = Vec::new();
-        let mut wrong = |what: String| problems.push(Problem::invalid(name.as_str(), what));
+        let mut wrong = |what: String| problems.push(Problem::invalid(name(), what));
         if let Some(home) = self.get(home) {
             if home.cloud != info.cloud {
                 wrong(format!(
@@ -388,7 +389,7 @@ mod tests {
         let catalog = RegionCatalog::default();
         let subscription = "dev".parse().unwrap();
         let problems = catalog.problems_with_target(
-            "targetRegions[0]",
+            &"targetRegions[0]",
             &subscription,
             &home.parse().unwrap(),
             &target.parse().unwrap(),
@@ -430,6 +431,6 @@ mod tests {
             ("dev".parse().unwrap(), "Australia Central 2".parse().unwrap());
         let catalog = RegionCatalog::default().with_allowed(subscription.clone(), region.clone());
         let lrs = StorageAccountType::StandardLrs;
-        assert!(catalog.problems_with_target("targetRegions[0]", &subscription, &region, &region, lrs).is_empty());
+        assert!(catalog.problems_with_target(&"targetRegions[0]", &subscription, &region, &region, lrs).is_empty());
     }
 }

@@ -105,91 +105,6 @@ pub(super) fn prepared(target: &str, patch: &Value, tags: &Tags) -> Result<Value
     Ok(patch)
 }
 
-/// The value of a property that is absent.
-const DEFAULTS: &[(&str, &str)] = &[
-    ("hyperVGeneration", "\"V1\""),
-    ("architecture", "\"x64\""),
-    ("excludeFromLatest", "false"),
-    ("replicaCount", "1"),
-    ("replicationMode", "\"Full\""),
-    ("storageAccountType", "\"Standard_LRS\""),
-    ("hostCaching", "\"None\""),
-    ("permissions", "\"Private\""),
-    ("isSoftDeleteEnabled", "false"),
-    ("retentionPeriodInDays", "7"),
-    ("allowDeletionOfReplicatedLocations", "false"),
-    ("blockDeletionBeforeEndOfLife", "false"),
-];
-
-/// Returns the paths of all properties that differ, such as `properties.eula`; an absent one has its default.
-pub(crate) fn differences(old: &impl Serialize, new: &impl Serialize) -> Vec<String> {
-    let json = |value: &dyn Fn() -> serde_json::Result<Value>| value().unwrap_or(Value::Null);
-    let (old, new) = (json(&|| serde_json::to_value(old)), json(&|| serde_json::to_value(new)));
-    let mut paths = Vec::new();
-    compare("", &old, &new, &mut paths);
-    paths
-}
-
-fn compare(path: &str, old: &Value, new: &Value, paths: &mut Vec<String>) {
-    match (old, new) {
-        (Value::Object(a), Value::Object(b)) => {
-            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for name in names {
-                // A target region inherits from the version, which is more than a default; a tag has no default.
-                let inherits = path.ends_with(".targetRegions") || path == "tags";
-                let absent = DEFAULTS.iter().find(|(known, _)| known == name && !inherits);
-                let absent = absent.and_then(|(_, value)| serde_json::from_str(value).ok()).unwrap_or(Value::Null);
-                let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                compare(&below, a.get(name).unwrap_or(&absent), b.get(name).unwrap_or(&absent), paths);
-            }
-        }
-        // An object without properties, or with defaults alone, equals none.
-        (Value::Object(_), Value::Null) => compare(path, old, &Value::Object(serde_json::Map::new()), paths),
-        (Value::Null, Value::Object(_)) => compare(path, &Value::Object(serde_json::Map::new()), new, paths),
-        (Value::String(a), Value::String(b)) if is_name(path) && a.eq_ignore_ascii_case(b) => {}
-        (Value::String(a), Value::String(b)) if is_region(path) && region(a) == region(b) => {}
-        // A list is one property: it differs, or not.
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            let mut within = Vec::new();
-            in_order(path, a).into_iter().zip(in_order(path, b)).for_each(|(a, b)| compare(path, a, b, &mut within));
-            if !within.is_empty() {
-                paths.push(path.to_owned());
-            }
-        }
-        _ if old == new => {}
-        _ => paths.push(path.to_owned()),
-    }
-}
-
-/// Returns whether the property at `path` is compared without case: an id, a name, a feature.
-fn is_name(path: &str) -> bool {
-    let last = path.rsplit('.').next().unwrap_or(path);
-    let is_id = (last == "id" || last.ends_with("Id")) && !path.starts_with("tags.");
-    let below = ["properties.identifier.", "properties.features."];
-    is_id || path == "name" || below.iter().any(|below| path.starts_with(below))
-}
-
-/// Returns the items of a list, sorted by their key where their order does not count.
-fn in_order<'a>(path: &str, items: &'a [Value]) -> Vec<&'a Value> {
-    let key = match path {
-        "properties.features" => "name",
-        _ if path.ends_with(".dataDiskImages") => "lun",
-        _ => return items.iter().collect(),
-    };
-    let mut items: Vec<&Value> = items.iter().collect();
-    items.sort_by_key(|item| item.get(key).map(|key| (key.as_u64(), key.to_string().to_ascii_lowercase())));
-    items
-}
-
-fn is_region(path: &str) -> bool {
-    path == "location" || path == "properties.publishingProfile.targetRegions.name"
-}
-
-/// Returns a region as it is compared: without case and spaces.
-fn region(name: &str) -> String {
-    name.replace(' ', "").to_ascii_lowercase()
-}
-
 /// The parts of a resource that are alike in all of them: id, location, tags, JSON, bodies.
 ///
 /// A macro and not a generic `Resource<Id, Properties>`, so that each resource has one page with all its methods.
@@ -330,18 +245,5 @@ mod tests {
         let mut body = json!({"a": {"b": 1, "c": 2}, "d": [1]});
         merge(&mut body, &json!({"a": {"b": null, "e": 3}, "d": [2], "f": {"g": 1}}));
         assert_eq!(body, json!({"a": {"c": 2, "e": 3}, "d": [2], "f": {"g": 1}}));
-    }
-
-    #[test]
-    fn an_absent_property_has_its_default() {
-        let old = json!({"id": "/A", "properties": {"architecture": "x64", "eula": "x"}});
-        let new = json!({"id": "/a", "properties": {"hyperVGeneration": "V2", "eula": "X", "disallowed": {}}});
-        assert_eq!(differences(&old, &new), ["properties.eula", "properties.hyperVGeneration"]);
-        let to = |name: &str| json!({"location": name, "properties": {"publishingProfile": {"targetRegions": [{"name": name}]}}});
-        let (mut old, new) = (to("West Europe"), to("westeurope"));
-        assert!(differences(&old, &new).is_empty());
-        let target = &mut old["properties"]["publishingProfile"]["targetRegions"][0];
-        target["excludeFromLatest"] = json!(false);
-        assert_eq!(differences(&old, &new), ["properties.publishingProfile.targetRegions"]);
     }
 }

@@ -213,7 +213,8 @@ impl RegionStore {
     /// Checks ownership before a read.
     pub(super) async fn is_not_anothers(&self) -> StoreResult<()> {
         match self.proven() {
-            Proven::Nothing => self.check().await,
+            // In a box, so that the calls of a store that is proven stay small.
+            Proven::Nothing => Box::pin(self.check()).await,
             Proven::NotAnothers | Proven::Claimed => Ok(()),
         }
     }
@@ -229,7 +230,7 @@ impl RegionStore {
         self.refuse_change()?;
         match self.proven() {
             Proven::Claimed => Ok(()),
-            Proven::Nothing | Proven::NotAnothers => self.become_claimed().await,
+            Proven::Nothing | Proven::NotAnothers => Box::pin(self.become_claimed()).await,
         }
     }
 
@@ -270,30 +271,11 @@ impl RegionStore {
 
     /// Returns the owner that was read if it is this catalog at this site; `None` for an empty store without an owner.
     async fn owner(&self, found: Option<Owner>) -> StoreResult<Option<Owner>> {
-        let owner = match found {
-            Some(owner) => owner,
-            None => {
-                // Beside each other: what either of them misses was not there when the owner was looked for.
-                let (state, images) = futures::join!(self.catalog.refresh(), self.has_images());
-                let state = state.map_err(failed)?;
-                // ORDER: read the state, then the owner again. An owner is written before its claim is committed. With
-                // only the first read: no owner read -> another process writes it and commits the claim -> claim read:
-                // a healthy store looks as if it had lost its owner.
-                let found = if self.claim_in(&state).is_some() { self.read_owner().await? } else { None };
-                match found {
-                    Some(owner) => owner,
-                    None => {
-                        let Err(refusal) = self.may_be_empty(&state, images) else { return Ok(None) };
-                        // ORDER: list the images, then read the owner again, which is written before the first image. With
-                        // only the first read: no owner read -> another caller writes it and sends an image -> image listed.
-                        match self.read_owner().await? {
-                            Some(owner) => owner,
-                            None => return Err(refusal),
-                        }
-                    }
-                }
-            }
+        let found = match found {
+            Some(owner) => Some(owner),
+            None => Box::pin(self.find_missing_owner()).await?,
         };
+        let Some(owner) = found else { return Ok(None) };
         let catalog = self.catalog.id();
         if owner.catalog != catalog {
             return Err(self.wrong(&format!(
@@ -313,7 +295,7 @@ impl RegionStore {
         let mut state = self.catalog.snapshot();
         if self.claim_in(&state) != Some(owner.store) {
             // The claim may have passed to this store, to another one, or to another number of zones since.
-            state = self.catalog.refresh().await.map_err(failed)?;
+            state = Box::pin(self.catalog.refresh()).await.map_err(failed)?;
         }
         self.has_the_shape(&state)?;
         if self.claim_in(&state).is_some_and(|store| store != owner.store) {
@@ -323,6 +305,25 @@ impl RegionStore {
             )));
         }
         Ok(Some(owner))
+    }
+
+    /// Looks again for an owner that was not there; `None` if the store is empty and may be.
+    async fn find_missing_owner(&self) -> StoreResult<Option<Owner>> {
+        // Beside each other: what either of them misses was not there when the owner was looked for.
+        let (state, images) = futures::join!(self.catalog.refresh(), self.has_images());
+        let state = state.map_err(failed)?;
+        // ORDER: read the state, then the owner again. An owner is written before its claim is committed. With only the
+        // first read: no owner read -> another process writes it and commits the claim -> claim read: a healthy store looks
+        // as if it had lost its owner.
+        if self.claim_in(&state).is_some()
+            && let Some(owner) = self.read_owner().await?
+        {
+            return Ok(Some(owner));
+        }
+        let Err(refusal) = self.may_be_empty(&state, images) else { return Ok(None) };
+        // ORDER: list the images, then read the owner again, which is written before the first image. With only the first
+        // read: no owner read -> another caller writes it and sends an image -> image listed.
+        self.read_owner().await?.map(Some).ok_or(refusal)
     }
 
     /// Returns the store that the catalog has claimed for this site.
@@ -405,7 +406,7 @@ impl RegionStore {
         if self.found.lock().contains(&(number, digest)) {
             return Ok(());
         }
-        match self.catalog.has_entry(number, &digest).await.map_err(failed)? {
+        match Box::pin(self.catalog.has_entry(number, &digest)).await.map_err(failed)? {
             Some(true) => {
                 self.note_found(number, digest);
                 Ok(())

@@ -1,6 +1,7 @@
 //! The stores of all regions and zones, and the slots in them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,7 +158,12 @@ impl Regions {
     }
 
     /// Returns the problem with storage on `account` in `region`, if any. `target` names the property that asks for it.
-    pub(crate) fn problem_with(&self, target: &str, region: &Region, account: StorageAccountType) -> Option<Problem> {
+    pub(crate) fn problem_with(
+        &self,
+        target: &dyn fmt::Display,
+        region: &Region,
+        account: StorageAccountType,
+    ) -> Option<Problem> {
         if self.common.is_none() && !self.own.contains_key(region) {
             let have = self.own.keys().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
             let what = format!(

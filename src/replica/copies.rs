@@ -92,7 +92,8 @@ pub(crate) async fn answers_of_most<T, F: Future<Output = Result<T>>>(
     clock: &dyn Clock,
     grace: Option<Duration>,
 ) -> BTreeMap<usize, Result<T>> {
-    let numbered = working.into_iter().map(|(number, work)| async move { (number, work.await) });
+    // In boxes: a set keeps room for one more future than it has.
+    let numbered = working.into_iter().map(|(number, work)| Box::pin(async move { (number, work.await) }));
     let (mut working, mut answers) = (numbered.collect::<FuturesUnordered<_>>(), BTreeMap::new());
     let mut succeeded = 0;
     while let Some((number, answer)) = working.next().await {

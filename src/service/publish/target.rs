@@ -49,7 +49,7 @@ const ANOTHER_NAME: &str = "it exists: choose another name, or delete it first";
 /// What is wrong with keeping disks in one region, outside of a gallery; `target` is the resource in a body.
 fn in_one_region(inner: &Inner, region: &Region, target: &str, storage: Option<&StorageProfile>) -> Vec<Problem> {
     let unknown = inner.region_catalog.problem_with_location("Microsoft.Compute/images", region);
-    let refused = unknown.or_else(|| inner.regions.problem_with("location", region, StorageAccountType::default()));
+    let refused = unknown.or_else(|| inner.regions.problem_with(&"location", region, StorageAccountType::default()));
     let disks = storage.into_iter().flat_map(|disks| rules::version::disk_sizes(inner, target, disks, None));
     refused.into_iter().chain(disks).collect()
 }

@@ -187,7 +187,7 @@ pub(crate) fn publishing_profile(
     let mut problems = Vec::new();
     let subscription = id.definition().gallery().subscription();
     for (position, target) in profile.target_regions().iter().enumerate() {
-        let (at, region) = (format!("{TARGET_REGIONS}[{position}]"), target.region());
+        let (at, region) = (format_args!("{TARGET_REGIONS}[{position}]"), target.region());
         let account = profile.storage_account_type_in(region);
         let mut refused = inner.region_catalog.problems_with_target(&at, subscription, home, region, account);
         // An unknown region has no store either: one problem is enough.
@@ -311,7 +311,7 @@ pub(crate) fn change_version(
         problems.push(problem.with_advice(advice));
     }
     for (position, target) in after.target_regions().iter().enumerate() {
-        let (at, region) = (format!("{TARGET_REGIONS}[{position}]"), target.region());
+        let (at, region) = (format_args!("{TARGET_REGIONS}[{position}]"), target.region());
         if before.target_regions().find(region).is_none() {
             continue;
         }
