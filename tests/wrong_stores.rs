@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use compute_gallery::model::*;
 use compute_gallery::store::*;
-use compute_gallery::testkit::{HookedStore, Reaction, Sandbox, SandboxBuilder, noise, raw, region};
+use compute_gallery::testkit::{HookedStore, Reaction, Sandbox, SandboxBuilder, YieldingStore, noise, raw, region};
 use compute_gallery::*;
 use futures::executor::block_on;
 
@@ -366,6 +366,39 @@ fn the_store_that_a_region_had_before_its_zones_takes_nothing_back() {
         refused(one.reopen().build().await, ErrorKind::Unavailable, &["a store in each of three zones"]);
         three.build().await.unwrap().publish("1.0.1", disk(1)).await.unwrap();
     });
+}
+
+/// The stores were checked beside the announcement's commit. A check that ended before the commit had lost its race judged by the
+/// old claims, and the process sent the image to a store that was not the region's any more.
+#[test]
+fn a_process_that_learns_of_an_adoption_by_its_own_commit_sends_nothing_to_the_old_store() {
+    // So many turns later than the region's store the catalog's answers.
+    for turns in [0, 1, 2, 5, 20, 100] {
+        for zonal in [false, true] {
+            block_on(async {
+                let one = Sandbox::builder().regions(["westeurope"]).build().await.unwrap();
+                one.publish("1.0.0", disk(0)).await.unwrap();
+                let catalog: Store = Arc::new(one.catalog_store());
+                let late = (0..turns).fold(catalog, |store, _| Arc::new(YieldingStore::new(store)));
+                let old = one.reopen().catalog_store(late).build().await.unwrap();
+                let other = match zonal {
+                    true => one.reopen().zones("westeurope"),
+                    false => one.reopen().store("westeurope", MemoryStore::new()),
+                };
+                let other = other.service(|builder| builder.adopt_region_store("westeurope"));
+                let other = other.build().await.unwrap();
+                let before = copy_of(&west(&one)).await.1;
+
+                old.publish("1.0.1", disk(1)).await.unwrap_err();
+                let stored = one.version("1.0.0");
+                old.session().publish(old.new_version("1.0.2", "westeurope", stored)).await.unwrap_err();
+                old.session().replicate(one.version("1.0.0")).await.unwrap_err();
+                assert_eq!(copy_of(&west(&one)).await.1, before, "{turns} turns, zonal {zonal}");
+                other.publish("1.0.1", disk(1)).await.unwrap();
+                assert!(other.deployed("1.0.1", "westeurope").await.unwrap() == disk(1));
+            });
+        }
+    }
 }
 
 #[test]

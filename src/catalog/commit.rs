@@ -123,6 +123,15 @@ impl Catalog {
     /// Commits the pending operations, and answers them.
     async fn write(self: &Arc<Self>) {
         self.rest().await;
+        let mut has_yielded = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut has_yielded, true) {
+                return std::task::Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
         let (mut lost, mut unclear) = (0, 0);
         while let Some((draft, was_sent)) = self.next_put().await {
             let fate = self.put(&draft, lost).await;

@@ -79,8 +79,8 @@ enum Proven {
     Nothing,
     /// It belongs to no other catalog or site: it can be read, and may be empty.
     NotAnothers,
-    /// It is the store that the catalog has claimed.
-    Claimed,
+    /// It is this store, and the catalog has claimed it.
+    Claimed(StoreName),
 }
 
 /// The store of a region, or of a zone of one.
@@ -192,8 +192,8 @@ impl RegionStore {
     /// As [`refuse_a_wrong_one`](Self::refuse_a_wrong_one), and also fails if the store does not answer.
     async fn check(&self) -> StoreResult<()> {
         let owner = self.proven_owner().await?;
-        let is_claimed = owner.is_some_and(|owner| self.claim_in(&self.catalog.snapshot()) == Some(owner.store));
-        self.note(if is_claimed { Proven::Claimed } else { Proven::NotAnothers });
+        let claimed = owner.filter(|owner| self.claim_in(&self.catalog.snapshot()) == Some(owner.store));
+        self.note(claimed.map_or(Proven::NotAnothers, |owner| Proven::Claimed(owner.store)));
         Ok(())
     }
 
@@ -206,8 +206,14 @@ impl RegionStore {
         *self.proven.lock() = proven;
     }
 
+    /// Returns how far the ownership was checked, as far as it holds in the newest state that is known: another process may have
+    /// adopted another store for the site since.
     fn proven(&self) -> Proven {
-        *self.proven.lock()
+        let proven = *self.proven.lock();
+        match proven {
+            Proven::Claimed(store) if self.claim_in(&self.catalog.snapshot()) != Some(store) => Proven::Nothing,
+            proven => proven,
+        }
     }
 
     /// Checks ownership before a read.
@@ -215,7 +221,7 @@ impl RegionStore {
         match self.proven() {
             // In a box, so that the calls of a store that is proven stay small.
             Proven::Nothing => Box::pin(self.check()).await,
-            Proven::NotAnothers | Proven::Claimed => Ok(()),
+            Proven::NotAnothers | Proven::Claimed(_) => Ok(()),
         }
     }
 
@@ -229,7 +235,7 @@ impl RegionStore {
     async fn is_claimed(&self) -> StoreResult<()> {
         self.refuse_change()?;
         match self.proven() {
-            Proven::Claimed => Ok(()),
+            Proven::Claimed(_) => Ok(()),
             Proven::Nothing | Proven::NotAnothers => Box::pin(self.become_claimed()).await,
         }
     }
@@ -243,7 +249,7 @@ impl RegionStore {
         if self.claim_in(&self.catalog.snapshot()) != Some(store) {
             self.claim(store).await?;
         }
-        self.note(Proven::Claimed);
+        self.note(Proven::Claimed(store));
         Ok(())
     }
 
@@ -541,7 +547,7 @@ impl RegionStore {
     /// Records in the store that it has seen a commit, so that it refuses an older log from then on.
     pub(crate) async fn witness_commit(&self, number: u64, digest: &Digest) -> StoreResult<()> {
         match self.proven() {
-            Proven::Claimed => {
+            Proven::Claimed(_) => {
                 // At the same time: it may have seen a newer log since the last check, whose witness stays the newest.
                 let (put, there) = futures::join!(self.put_witness(number, digest), self.witnesses());
                 let mut others = there?;
