@@ -46,7 +46,7 @@ const SINGLE: &[Line] = &[
     ("its first 4 KiB", 6, 2, 0),
     ("its next 4 KiB", 1, 1, 0),
     ("scrub 64 MiB", 37, 4, 0),
-    ("collect, one of 4 versions", 39, 12, 0),
+    ("collect, one of 4 versions", 36, 11, 0),
     ("deploy 64 MiB, compressed", 29, 6, 0),
     ("collect, nothing, all compressed", 14, 3, 0),
 ];

@@ -1,7 +1,9 @@
 //! Commits: many operations in one entry, one winner for each number, and an answer that is never guessed.
 
+use std::future::poll_fn;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -50,6 +52,8 @@ impl Catalog {
         let stage = Stage::default();
         let pending = Pending { caller: caller.clone(), check: Box::new(check), done, stage: stage.clone() };
         self.writer().queue.push(pending);
+        // Before the deadline begins, so that a commit that ends at once starts no timer.
+        let_others_join().await;
         let mut answer = Answer(answer);
         let driven = async {
             loop {
@@ -123,15 +127,6 @@ impl Catalog {
     /// Commits the pending operations, and answers them.
     async fn write(self: &Arc<Self>) {
         self.rest().await;
-        let mut has_yielded = false;
-        std::future::poll_fn(|context| {
-            if std::mem::replace(&mut has_yielded, true) {
-                return std::task::Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        })
-        .await;
         let (mut lost, mut unclear) = (0, 0);
         while let Some((draft, was_sent)) = self.next_put().await {
             let fate = self.put(&draft, lost).await;
@@ -367,6 +362,20 @@ impl Catalog {
         let _ = self.entropy.fill(&mut bytes);
         f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
     }
+}
+
+/// Lets the callers that are ready to run enqueue their operations first: a store that answers at once would otherwise get an
+/// entry for each of them.
+async fn let_others_join() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn unknown(cause: Error) -> Error {
