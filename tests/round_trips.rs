@@ -38,8 +38,8 @@ const SINGLE: &[Line] = &[
     ("publish, 1 MiB changed", 21, 7, 3),
     ("publish, unchanged", 21, 6, 3),
     ("publish from a managed image", 7, 3, 0),
-    ("replicate 64 MiB to 2 slots", 40, 14, 6),
-    ("replicate 1 MiB of news", 25, 11, 10),
+    ("replicate 64 MiB to 2 slots", 31, 11, 6),
+    ("replicate 1 MiB of news", 22, 8, 10),
     ("replication status", 14, 3, 0),
     ("deploy 64 MiB", 23, 4, 0),
     ("open a reader", 2, 2, 0),
@@ -53,7 +53,7 @@ const SINGLE: &[Line] = &[
 
 #[rustfmt::skip]
 const CHAIN: &[Line] = &[
-    ("replicate 64 KiB, chain of 60", 21, 10, 242),
+    ("replicate 64 KiB, chain of 60", 19, 8, 242),
     ("replication status, chain of 60", 8, 3, 0),
     ("deploy 24 MiB, newest of 60", 72, 9, 0),
     ("collect, nothing in 60 versions", 128, 6, 0),

@@ -184,7 +184,7 @@ impl Slot {
         &self.label
     }
 
-    pub(super) fn capabilities(&self) -> Capabilities {
+    pub(crate) fn capabilities(&self) -> Capabilities {
         self.store.capabilities()
     }
 

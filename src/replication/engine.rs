@@ -26,9 +26,14 @@ use crate::model::Region;
 use crate::replica::holders::Holders;
 use crate::replica::parcel::{Parcel, ParcelRequest};
 use crate::replica::slot::Slot;
+use crate::store::Latency;
 
 /// A parcel of at most this many bytes goes through this process: to have the store copy it takes a round trip more.
 const SMALL: u64 = 256 << 10;
+
+/// A parcel of at most this many bytes that crosses the border is put into all slots that lack it at once: putting it takes no
+/// longer than the round trips of one slot after the other.
+const AT_ONCE: u64 = 2 << 20;
 
 /// Parcels that are read and encoded while one is on its way over a border that has a rate, and that one.
 const PREPARED: usize = 3;
@@ -167,9 +172,36 @@ impl RegionRun {
         if is_copied && bytes > SMALL { bytes / 2 } else { bytes }
     }
 
+    /// Returns how many other slots get what has just crossed the border from this process, and not from the slot that it went to: all
+    /// of them if it is small; one if the store is far away, where reading it back, to verify what is to be copied, takes as long.
+    fn served_at_once(&self, transfer: Transfer) -> usize {
+        let bytes = self.lacking.pieces.get(transfer.item).map_or(0, ParcelRequest::bytes);
+        let is_far = |(_, slot): &(u32, Slot)| slot.capabilities().latency() == Latency::High;
+        match self.slots.get(transfer.to).is_some_and(is_far) {
+            _ if bytes <= AT_ONCE => usize::MAX,
+            is_far => is_far.into(),
+        }
+    }
+
     /// Returns what this run has put into a slot of a piece.
     fn known_in(&self, piece: usize, slot: usize) -> Option<Parcel> {
         self.put.lock().get(&(piece, slot)).cloned()
+    }
+
+    /// Notes a parcel that is there now, and returns what was moved for it.
+    fn delivered(
+        &self,
+        request: &ParcelRequest,
+        transfer: Transfer,
+        parcel: &Parcel,
+        (sent, crossed): (bool, bool),
+    ) -> Delivered {
+        self.note_put(transfer, parcel);
+        Delivered {
+            crossed_bytes: if sent && crossed { parcel.length() } else { 0 },
+            local_bytes: if sent && !crossed { parcel.length() } else { 0 },
+            needed_bytes: request.pack.bytes_of(&request.extents),
+        }
     }
 
     fn note_put(&self, transfer: Transfer, parcel: &Parcel) {
@@ -305,15 +337,17 @@ impl Engine<'_> {
                     let limited = job.run.bytes_per_second.is_some();
                     let may_cross = if limited { job.crossing < PREPARED } else { crossing < REQUESTS };
                     let Some(transfer) = job.spread.next(may_cross) else { continue };
+                    let mut transfers = vec![transfer];
                     if transfer.from == Sender::Border {
                         job.crossing += 1;
                         crossing += usize::from(!limited);
+                        transfers.extend(job.spread.beside(&transfer, job.run.served_at_once(transfer)));
                     }
                     job.under_way += 1;
                     bytes += job.run.bytes_of(transfer);
                     let run = job.run;
                     under_way.push(Box::pin(async move {
-                        News::Carried { index, transfer, carried: self.carry(run, transfer).await }
+                        News::Carried { index, transfer, carried: self.carry(run, transfers).await }
                     }));
                     (issued, turn) = (true, index + 1);
                 }
@@ -342,7 +376,7 @@ impl Engine<'_> {
                         job.crossing -= 1;
                         crossing -= usize::from(job.run.bytes_per_second.is_none());
                     }
-                    job.note(transfer, carried);
+                    carried.into_iter().for_each(|(transfer, carried)| job.note(transfer, carried));
                 }
                 News::Completed { lost, outcome, .. } => {
                     job.gone.extend(lost);
@@ -370,12 +404,45 @@ impl Engine<'_> {
         job
     }
 
-    /// Carries one pack to one slot, at most at the region's rate if it crosses the border.
-    async fn carry(&self, run: &RegionRun, transfer: Transfer) -> Result<Delivered, Undelivered> {
-        match (run.lacking.pieces.get(transfer.item), run.slots.get(transfer.to)) {
-            (Some(request), Some((_, to))) => self.deliver(run, request, transfer, to).await,
-            _ => Err(Undelivered::Source(no_replica())),
+    /// Carries one parcel to one slot, or over the border to several.
+    async fn carry(
+        &self,
+        run: &RegionRun,
+        transfers: Vec<Transfer>,
+    ) -> Vec<(Transfer, Result<Delivered, Undelivered>)> {
+        let Some(first) = transfers.first().copied() else { return Vec::new() };
+        let Some(request) = run.lacking.pieces.get(first.item) else {
+            return transfers.into_iter().map(|one| (one, Err(Undelivered::Source(no_replica())))).collect();
+        };
+        if let Sender::Slot(from) = first.from {
+            return vec![(first, self.pass_on(run, request, first, from).await)];
         }
+        let fetched = match self.recoding {
+            Some(how) => self.sources.fetch_recoded(request, how, self.workers).await,
+            None => self.sources.fetch(request, self.workers).await,
+        };
+        let (parcel, bytes) = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                return transfers.into_iter().map(|one| (one, Err(Undelivered::Source(error.clone())))).collect();
+            }
+        };
+        // The first of them crosses, at the region's rate.
+        let putting = transfers.into_iter().enumerate().map(|(number, transfer)| {
+            let (parcel, bytes, crosses) = (&parcel, bytes.clone(), number == 0);
+            async move {
+                let put = async {
+                    let (_, to) = run.slots.get(transfer.to).ok_or_else(no_replica)?;
+                    match crosses {
+                        true => self.cross(run, to, parcel, bytes).await,
+                        false => to.put_parcel(parcel, bytes).await,
+                    }
+                };
+                let put = put.await.map_err(Undelivered::Target);
+                (transfer, put.map(|(parcel, sent)| run.delivered(request, transfer, &parcel, (sent, crosses))))
+            }
+        });
+        join_all(putting).await
     }
 
     /// Puts a parcel that crosses the border. If the region has a rate, it has the line for as long as it takes at that rate.
@@ -391,30 +458,16 @@ impl Engine<'_> {
         futures::join!(to.put_parcel(parcel, bytes), pace).0
     }
 
-    async fn deliver(
+    /// Carries one parcel from one slot of a region to another.
+    async fn pass_on(
         &self,
         run: &RegionRun,
         request: &ParcelRequest,
         transfer: Transfer,
-        to: &Slot,
+        number: usize,
     ) -> Result<Delivered, Undelivered> {
-        let delivered = |parcel: &Parcel, sent: bool, crossed: bool| {
-            run.note_put(transfer, parcel);
-            Delivered {
-                crossed_bytes: if sent && crossed { parcel.length() } else { 0 },
-                local_bytes: if sent && !crossed { parcel.length() } else { 0 },
-                needed_bytes: request.pack.bytes_of(&request.extents),
-            }
-        };
-        let Sender::Slot(number) = transfer.from else {
-            let fetched = match self.recoding {
-                Some(how) => self.sources.fetch_recoded(request, how, self.workers).await,
-                None => self.sources.fetch(request, self.workers).await,
-            };
-            let (parcel, bytes) = fetched.map_err(Undelivered::Source)?;
-            let (parcel, sent) = self.cross(run, to, &parcel, bytes).await.map_err(Undelivered::Target)?;
-            return Ok(delivered(&parcel, sent, true));
-        };
+        let delivered = |parcel: &Parcel, sent: bool| run.delivered(request, transfer, parcel, (sent, false));
+        let Some((_, to)) = run.slots.get(transfer.to) else { return Err(Undelivered::Source(no_replica())) };
         let Some((_, from)) = run.slots.get(number) else { return Err(Undelivered::NotThere(None)) };
         let absent = |error| Undelivered::NotThere(Some(error));
         let known = run.known_in(transfer.item, number);
@@ -426,16 +479,16 @@ impl Engine<'_> {
             };
             if let Some(parcel) = there {
                 let sent = to.copy_parcel(from, &parcel, self.workers).await.map_err(Undelivered::Target)?;
-                return sent.map(|sent| delivered(&parcel, sent, false)).ok_or(Undelivered::NotThere(None));
+                return sent.map(|sent| delivered(&parcel, sent)).ok_or(Undelivered::NotThere(None));
             }
         } else if let Some(parcel) = known {
             let bytes = from.verified(&parcel, self.workers).await.map_err(absent)?;
             let (parcel, sent) = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
-            return Ok(delivered(&parcel, sent, false));
+            return Ok(delivered(&parcel, sent));
         }
         let (parcel, bytes) = Holders::one(from).fetch(request, self.workers).await.map_err(absent)?;
         let (parcel, sent) = to.put_parcel(&parcel, bytes).await.map_err(Undelivered::Target)?;
-        Ok(delivered(&parcel, sent, false))
+        Ok(delivered(&parcel, sent))
     }
 
     /// Completes a region whose packs have all arrived: writes the manifest, makes everything durable, then calls
@@ -481,8 +534,17 @@ pub(crate) fn time_is_up(clock: &Arc<dyn Clock>, deadline: Option<DateTime<Utc>>
 
 /// The outcome of a transfer or of the completion of a region.
 enum News {
-    Carried { index: usize, transfer: Transfer, carried: Result<Delivered, Undelivered> },
-    Completed { index: usize, lost: Vec<(usize, Error)>, outcome: Result<()> },
+    /// The first of its transfers, and the outcome of each: several take the same parcel over the border.
+    Carried {
+        index: usize,
+        transfer: Transfer,
+        carried: Vec<(Transfer, Result<Delivered, Undelivered>)>,
+    },
+    Completed {
+        index: usize,
+        lost: Vec<(usize, Error)>,
+        outcome: Result<()>,
+    },
 }
 
 /// The bytes of one transfer that succeeded.

@@ -119,6 +119,20 @@ impl Spread {
         Some(Transfer { item, from: Sender::Slot(from), to })
     }
 
+    /// Returns transfers of the item of `transfer` to the other slots that want it, for a sender that serves them all at once; none if
+    /// more than `most` want it.
+    pub(crate) fn beside(&mut self, transfer: &Transfer, most: usize) -> Vec<Transfer> {
+        let Some(item) = self.items.get_mut(transfer.item).filter(|item| item.wanted.count() <= most) else {
+            return Vec::new();
+        };
+        let slots = item.wanted.and(&self.can_receive);
+        slots.iter().for_each(|slot| item.wanted.set(slot, false));
+        let transfers: Vec<Transfer> = slots.iter().map(|to| Transfer { to, ..*transfer }).collect();
+        transfers.iter().for_each(|transfer| self.count(transfer, 1));
+        self.reaches(transfer.item, transfers.len().cast_signed());
+        transfers
+    }
+
     /// Notes that a transfer has arrived.
     pub(crate) fn arrived(&mut self, transfer: &Transfer) {
         self.over(transfer);
