@@ -245,9 +245,20 @@ async fn publish(
             }
             published => {
                 bar.finish();
-                return Ok((id, published?));
+                return Ok((id, published.map_err(|error| with_the_option(&error, arguments))?));
             }
         }
+    }
+}
+
+/// Names the option that is wrong where the file looks like another format than was told.
+fn with_the_option(error: &compute_gallery::Error, arguments: &Arguments) -> String {
+    match DiskFormat::detect(&arguments.image) {
+        Ok(found) if found.format != arguments.format && arguments.wrappings.is_empty() => {
+            let option = format!("{:?}", found.format).to_lowercase();
+            format!("{error:#}\nhelp: here that is `--format {option}`: {}", found.why)
+        }
+        _ => format!("{error:#}"),
     }
 }
 
