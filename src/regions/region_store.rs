@@ -4,7 +4,8 @@
 //! like a healthy gallery with other content, and a collection or a scrub would make it so. Therefore each store
 //! records its catalog in an `owner` blob, and the newest commit that it has seen in `witnesses`; the catalog records
 //! the store that it has claimed. Every call goes through [`RegionStore`], which compares the three: before the first
-//! read, before the first write, at the start of each operation that writes, and before every deletion.
+//! read, before the first write, at the start of each operation that writes, and before every deletion. What was found
+//! holds as long as the newest state that is known claims the same store: another process may adopt another one.
 
 use std::collections::VecDeque;
 use std::fmt;
