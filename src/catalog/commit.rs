@@ -1,9 +1,7 @@
 //! Commits: many operations in one entry, one winner for each number, and an answer that is never guessed.
 
-use std::future::poll_fn;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::task::Poll;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -22,6 +20,7 @@ use super::tombstone::LogBlob;
 use crate::access::Caller;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::sync::Mutex;
+use crate::host::turns::others_go_first;
 use crate::host::within;
 use crate::store::{BlobKey, BlobStoreExt, PutMode, StoreErrorKind};
 
@@ -52,8 +51,9 @@ impl Catalog {
         let stage = Stage::default();
         let pending = Pending { caller: caller.clone(), check: Box::new(check), done, stage: stage.clone() };
         self.writer().queue.push(pending);
-        // Before the deadline begins, so that a commit that ends at once starts no timer.
-        let_others_join().await;
+        // The callers that are ready to run enqueue theirs first: a store that answers at once would otherwise get an entry for each
+        // of them. Before the deadline begins, so that a commit that ends at once starts no timer.
+        others_go_first().await;
         let mut answer = Answer(answer);
         let driven = async {
             loop {
@@ -362,20 +362,6 @@ impl Catalog {
         let _ = self.entropy.fill(&mut bytes);
         f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
     }
-}
-
-/// Lets the callers that are ready to run enqueue their operations first: a store that answers at once would otherwise get an
-/// entry for each of them.
-async fn let_others_join() {
-    let mut has_yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 fn unknown(cause: Error) -> Error {

@@ -1,13 +1,13 @@
 //! One piece of work for all who ask for the same at the same time.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 
 use super::shared_work::{SharedWork, WeakSharedWork};
 use crate::host::sync::Mutex;
+use crate::host::turns::others_go_first;
 
 /// Work whose answer is shared by all who asked before it began. Who asks later waits for the next, which begins when this one
 /// is over: so an answer is never older than its question, and two are never under way at once.
@@ -45,7 +45,7 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
     {
         let (waiter, shared) = self.board(work);
         // Those that ask in the same turn come on board, too.
-        take_turns().await;
+        others_go_first().await;
         waiter.await;
         let answer = shared.answer.lock();
         answer.clone().map(|answer| (answer, shared.is_shared.load(Ordering::SeqCst)))
@@ -82,17 +82,4 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
         *newest = Some(Flight { waiter: waiter.downgrade(), shared: shared.clone() });
         (waiter, shared)
     }
-}
-
-/// Lets everything else that is runnable have a turn.
-async fn take_turns() {
-    let mut is_over = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut is_over, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -10,6 +10,7 @@ pub(crate) mod in_flight;
 mod keys;
 mod metrics;
 pub(crate) mod sync;
+pub(crate) mod turns;
 mod workers;
 
 pub use clock::{Clock, SystemClock};

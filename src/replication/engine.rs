@@ -177,10 +177,10 @@ impl RegionRun {
     fn served_at_once(&self, transfer: Transfer) -> usize {
         let bytes = self.lacking.pieces.get(transfer.item).map_or(0, ParcelRequest::bytes);
         let is_far = |(_, slot): &(u32, Slot)| slot.capabilities().latency() == Latency::High;
-        match self.slots.get(transfer.to).is_some_and(is_far) {
-            _ if bytes <= AT_ONCE => usize::MAX,
-            is_far => is_far.into(),
+        if bytes <= AT_ONCE {
+            return usize::MAX;
         }
+        self.slots.get(transfer.to).is_some_and(is_far).into()
     }
 
     /// Returns what this run has put into a slot of a piece.

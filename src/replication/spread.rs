@@ -85,11 +85,17 @@ impl Spread {
     pub(crate) fn next(&mut self, crossing: bool) -> Option<Transfer> {
         let transfer =
             if crossing { self.next_over_border().or_else(|| self.next_within()) } else { self.next_within() }?;
-        self.count(&transfer, 1);
-        let item = self.items.get_mut(transfer.item)?;
-        item.wanted.set(transfer.to, false);
-        self.reaches(transfer.item, 1);
+        self.begin(&transfer);
         Some(transfer)
+    }
+
+    /// Notes that a transfer is under way.
+    fn begin(&mut self, transfer: &Transfer) {
+        self.count(transfer, 1);
+        if let Some(item) = self.items.get_mut(transfer.item) {
+            item.wanted.set(transfer.to, false);
+        }
+        self.reaches(transfer.item, 1);
     }
 
     fn next_over_border(&mut self) -> Option<Transfer> {
@@ -122,14 +128,12 @@ impl Spread {
     /// Returns transfers of the item of `transfer` to the other slots that want it, for a sender that serves them all at once; none if
     /// more than `most` want it.
     pub(crate) fn beside(&mut self, transfer: &Transfer, most: usize) -> Vec<Transfer> {
-        let Some(item) = self.items.get_mut(transfer.item).filter(|item| item.wanted.count() <= most) else {
+        let Some(item) = self.items.get(transfer.item).filter(|item| item.wanted.count() <= most) else {
             return Vec::new();
         };
         let slots = item.wanted.and(&self.can_receive);
-        slots.iter().for_each(|slot| item.wanted.set(slot, false));
         let transfers: Vec<Transfer> = slots.iter().map(|to| Transfer { to, ..*transfer }).collect();
-        transfers.iter().for_each(|transfer| self.count(transfer, 1));
-        self.reaches(transfer.item, transfers.len().cast_signed());
+        transfers.iter().for_each(|transfer| self.begin(transfer));
         transfers
     }
 

@@ -1,14 +1,14 @@
 //! A store that lets others go first.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::ops::Range;
-use std::task::Poll;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use futures::stream::{self, TryStreamExt};
 
+use crate::host::turns::others_go_first;
 use crate::store::{
     BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode, StoreResult,
 };
@@ -43,18 +43,6 @@ impl<S: BlobStore> YieldingStore<S> {
     pub fn new(inner: S) -> Self {
         Self { inner }
     }
-}
-
-async fn others_go_first() {
-    let mut is_later = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut is_later, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 async fn slowly<T>(call: impl Future<Output = T>) -> T {
