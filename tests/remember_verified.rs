@@ -3,15 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 use std::fs::{self, File};
+use std::future::ready;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use compute_gallery::content::Compression;
+use compute_gallery::disk::{DiskFormat, DiskSource, WrittenFormat};
 use compute_gallery::host::{Clock, SystemClock};
-use compute_gallery::model::{Gallery, ImageDefinition, ImageIdentifier, OsState, OsType, Region};
-use compute_gallery::store::FsStore;
-use compute_gallery::testkit::{Sandbox, noise, raw};
-use compute_gallery::{ErrorKind, GalleryService};
+use compute_gallery::image::ImageDigest;
+use compute_gallery::model::{Gallery, ImageDefinition, ImageIdentifier, OsState, OsType};
+use compute_gallery::store::{BlobStore, FsStore};
+use compute_gallery::testkit::{HookedStore, Reaction, Sandbox, noise, raw, region};
+use compute_gallery::{ErrorKind, GalleryService, Session};
 use futures::executor::block_on;
 
 /// The only pack below a folder.
@@ -33,29 +38,37 @@ fn set_modified(path: &Path, time: SystemTime) {
     File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
+/// A gallery in a store, and its session. The clock is the system's.
+async fn gallery(sandbox: &Sandbox, store: impl BlobStore, remembers: bool) -> Session {
+    let builder = GalleryService::builder().allow_all().store(store).clock(SystemClock);
+    let builder = builder.compression(Compression::None).remember_verified(remembers);
+    let service = builder.create().await.unwrap();
+    let session = service.session("ci".parse().unwrap());
+    let (gallery, image) = (sandbox.image().gallery().clone(), sandbox.image().clone());
+    session.create_gallery(Gallery::new(gallery, region("westeurope"))).await.unwrap();
+    let identifier = ImageIdentifier::new("Contoso", "Web", "web").unwrap();
+    let definition = ImageDefinition::new(image, region("westeurope"), OsType::Linux, OsState::Generalized, identifier);
+    session.create_image_definition(definition).await.unwrap();
+    session
+}
+
+fn hour_ago() -> SystemTime {
+    SystemTime::from(SystemClock.now()) - Duration::from_secs(3600)
+}
+
 /// Flips a bit of a record between two deployments, and gives the file this time of modification. Returns whether the second
 /// deployment has found it.
 fn finds(remembers: bool, modified: impl Fn(SystemTime) -> SystemTime) -> bool {
     block_on(async {
         let (directory, sandbox) = (tempfile::tempdir().unwrap(), Sandbox::new().await.unwrap());
         let store = FsStore::create(directory.path().join("store")).unwrap();
-        let builder = GalleryService::builder().allow_all().store(store).clock(SystemClock);
-        let builder = builder.compression(Compression::None).remember_verified(remembers);
-        let service = builder.create().await.unwrap();
-        let session = service.session("ci".parse().unwrap());
-        let (gallery, image) = (sandbox.image().gallery().clone(), sandbox.image().clone());
-        let home: Region = "westeurope".parse().unwrap();
-        session.create_gallery(Gallery::new(gallery, home.clone())).await.unwrap();
-        let identifier = ImageIdentifier::new("Contoso", "Web", "web").unwrap();
-        let definition = ImageDefinition::new(image, home.clone(), OsType::Linux, OsState::Generalized, identifier);
-        session.create_image_definition(definition).await.unwrap();
+        let session = gallery(&sandbox, store, remembers).await;
         let disk = noise(7, 2 << 20);
         session.publish(sandbox.new_version("1.0.0", "westeurope", raw(disk.clone()))).await.unwrap();
-        let (pack, hour_ago) =
-            (pack_below(directory.path()), SystemTime::from(SystemClock.now()) - Duration::from_secs(3600));
+        let (pack, hour_ago) = (pack_below(directory.path()), hour_ago());
         set_modified(&pack, hour_ago);
         let out = directory.path().join("out.raw");
-        let deploy = || session.deploy(sandbox.version("1.0.0"), &home).sync(false).to_path(&out);
+        let deploy = || session.deploy(sandbox.version("1.0.0"), "westeurope").sync(false).to_path(&out);
         deploy().await.unwrap();
         assert!(fs::read(&out).unwrap() == disk);
         let mut bytes = fs::read(&pack).unwrap();
@@ -83,4 +96,53 @@ fn a_service_that_remembers_nothing_hashes_each_time() {
 #[test]
 fn a_file_that_looks_the_same_is_not_hashed_again() {
     assert!(!finds(true, |before| before));
+}
+
+/// A disk of every kind of chunk: full, with holes, all zeros, and a short last one.
+fn odd_disk() -> Vec<u8> {
+    let mut disk = noise(9, (3 << 20) + 9 * 512);
+    for (at, length) in [(0, 4_096), (70_000, 20_000), (131_072, 131_072), (1 << 20, 61_440), (2 << 20, 65_537)] {
+        disk.get_mut(at..at + length).unwrap().fill(0);
+    }
+    disk
+}
+
+/// What was verified is copied from file to file by the system: no byte of it comes through this process.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_disk_that_was_verified_is_deployed_again_without_a_read_of_its_chunks() {
+    block_on(async {
+        let (directory, sandbox) = (tempfile::tempdir().unwrap(), Sandbox::new().await.unwrap());
+        let store = FsStore::create(directory.path().join("store")).unwrap();
+        let capabilities = store.capabilities();
+        let opened = Arc::new(AtomicUsize::new(0));
+        let count = opened.clone();
+        let hooked = HookedStore::new(store, move |call| {
+            count.fetch_add(usize::from(call.operation == "open_file"), Ordering::Relaxed);
+            ready(Reaction::Pass)
+        });
+        let session = gallery(&sandbox, hooked.with_capabilities(capabilities), true).await;
+        session.publish(sandbox.new_version("1.0.0", "westeurope", raw(odd_disk()))).await.unwrap();
+        set_modified(&pack_below(directory.path()), hour_ago());
+        let (out, digest) =
+            (directory.path().join("out"), async |folder: &Path, format: WrittenFormat, read: DiskFormat| {
+                let out = folder.join("out");
+                let deployment = session.deploy(sandbox.version("1.0.0"), "westeurope").format(format);
+                deployment.sync(false).to_path(&out).await.unwrap();
+                ImageDigest::of(DiskSource::path(&out, read)).unwrap()
+            });
+        let read = digest(directory.path(), WrittenFormat::Raw, DiskFormat::Raw).await;
+        assert_eq!((opened.load(Ordering::Relaxed), fs::read(&out).unwrap() == odd_disk()), (0, true));
+        let copied = digest(directory.path(), WrittenFormat::Raw, DiskFormat::Raw).await;
+        assert_eq!((opened.load(Ordering::Relaxed), fs::read(&out).unwrap() == odd_disk()), (1, true));
+        assert_eq!(copied, read);
+        // Of another file system than the store's, if there is one.
+        let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
+        assert_eq!(digest(elsewhere.path(), WrittenFormat::Raw, DiskFormat::Raw).await, read);
+        // In a format of blocks, what follows each other in the pack may not in the file.
+        let qcow2 = digest(directory.path(), WrittenFormat::Qcow2, DiskFormat::Qcow2).await;
+        let fixed = digest(directory.path(), WrittenFormat::Vhd, DiskFormat::Vhd).await;
+        assert_eq!((qcow2, fixed), (read, read));
+        assert_eq!(opened.load(Ordering::Relaxed), 4);
+    });
 }

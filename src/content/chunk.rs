@@ -1,5 +1,7 @@
 //! Chunks: 64 KiB of a disk, in blocks of 4 KiB. All-zero blocks are not stored.
 
+use std::ops::Range;
+
 /// The length of a chunk. VM disks are block-addressed, so fixed and aligned chunks find more in common between
 /// versions than content-defined ones: over four Debian builds 449 + 229 + 150 + 0.8 MiB, against 472 + 254 + 173 + 2.2
 /// with FastCDC of the same size, at a third of the cost (`docs/decisions/0001`).
@@ -25,16 +27,22 @@ pub(crate) fn occupied_blocks(chunk: &[u8]) -> u16 {
 
 /// Returns the maximal runs of blocks that are not all zero, each with its offset: the bytes to write.
 pub(crate) fn occupied_runs(chunk: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let (mut number, occupied) = (0_u32, occupied_blocks(chunk));
+    runs_of(occupied_blocks(chunk)).filter_map(|blocks| {
+        let offset = blocks.start * BLOCK_BYTES;
+        chunk.get(offset..blocks.end * BLOCK_BYTES).map(|run| (offset, run))
+    })
+}
+
+/// Returns the maximal runs of the bits that are set, as the blocks of a chunk that are not all zero.
+pub(crate) fn runs_of(occupied: u16) -> impl Iterator<Item = Range<usize>> {
+    let mut number = 0_u32;
     std::iter::from_fn(move || {
         let ahead = u32::from(occupied).checked_shr(number).unwrap_or(0);
         if ahead == 0 {
             return None;
         }
         let start = number + ahead.trailing_zeros();
-        let length = (u32::from(occupied) >> start).trailing_ones();
-        number = start + length;
-        let offset = start as usize * BLOCK_BYTES;
-        chunk.get(offset..offset + length as usize * BLOCK_BYTES).map(|run| (offset, run))
+        number = start + (u32::from(occupied) >> start).trailing_ones();
+        Some(start as usize..number as usize)
     })
 }

@@ -37,3 +37,4 @@
 #![doc = include_str!("../../docs/decisions/0038-a-block-device-copies-nothing.md")]
 #![doc = include_str!("../../docs/decisions/0040-calls-take-duties-too-and-the-catalog-is-frozen.md")]
 #![doc = include_str!("../../docs/decisions/0043-what-upkeep-owes-an-owner.md")]
+#![doc = include_str!("../../docs/decisions/0044-the-system-copies-what-was-verified.md")]

@@ -15,7 +15,7 @@ use futures::stream::{self, Stream, TryStreamExt};
 
 use super::buffers::BufferPool;
 use super::image_digest::ImageDigest;
-use super::target_file::{is_there, write_all_at, write_runs, zero};
+use super::target_file::{COPIES_INSIDE, copy_runs, is_there, write_all_at, write_runs, zero};
 use crate::content::chunk::{CHUNK_BYTES, occupied_runs};
 use crate::content::codec::Unpacker;
 use crate::content::manifest::ManifestDisk;
@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::host::in_flight::{Budget, bytes_of};
 use crate::progress::{OnProgress, Progress};
+use crate::replica::in_files::FileRun;
 use crate::replica::index_walk::{IndexWalk, Span};
 use crate::replica::records::{Records, Rejected};
 
@@ -103,6 +104,15 @@ impl Export<'_> {
             let gaps = before.gaps(places, &mut end_of_last);
             async move {
                 let file = Arc::new(file.map_err(|error| writing(path, error))?);
+                if before == Before::Zeros
+                    && COPIES_INSIDE
+                    && let Some(runs) = self.content.in_files(&span).await
+                {
+                    let _turn = writing_turn.take(1).await;
+                    if self.copy(runs, file.clone(), layout).await {
+                        return Ok(share);
+                    }
+                }
                 let missing = self.missing(span, layout, &file, path, before, gaps).await?;
                 let (positions, records): (Vec<u64>, Vec<RecordRef>) = missing.into_iter().unzip();
                 if records.is_empty() {
@@ -138,6 +148,21 @@ impl Export<'_> {
             pieces.try_for_each(|(at, bytes)| write_all_at(&open, &bytes, at))
         };
         self.workers.run(finish).await.map_err(|error| writing(path, error))
+    }
+
+    /// Lets the system copy from files into `file`. False on any failure: the bytes are read and written then, and an error of that says
+    /// what is wrong.
+    async fn copy(&self, runs: Vec<FileRun>, file: Arc<File>, layout: &Layout) -> bool {
+        let (layout, disk_size) = (layout.clone(), self.disk.size);
+        let copy = move || {
+            // The last chunk of a disk is padded with zeros.
+            let inside = |run: FileRun| {
+                let end = run.range.end.min(run.range.start + disk_size.saturating_sub(run.at));
+                (run.file, run.range.start..end, layout.place(run.at))
+            };
+            copy_runs(&file, runs.into_iter().map(inside))
+        };
+        self.workers.run(copy).await.is_ok()
     }
 
     /// The place of a chunk in the file, and its length there.

@@ -1,8 +1,9 @@
 //! The file or device that a disk is written to.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::content::chunk::CHUNK_BYTES;
 use crate::content::digest::Digest;
@@ -65,6 +66,37 @@ fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Resu
         }
     }
     Ok(())
+}
+
+/// Whether the system copies from a file to a file without moving the bytes through this process.
+pub(super) const COPIES_INSIDE: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Copies ranges of files to offsets of `file`, those that follow each other with one call. The system shares their blocks where the
+/// file system can. Nobody else may move the offset of `file` meanwhile.
+pub(super) fn copy_runs(file: &File, runs: impl Iterator<Item = (Arc<File>, Range<u64>, u64)>) -> io::Result<()> {
+    let mut before: Option<(Arc<File>, Range<u64>, u64)> = None;
+    for (from, range, at) in runs {
+        match &mut before {
+            Some((open, copied, to))
+                if Arc::ptr_eq(open, &from) && copied.end == range.start && *to + (copied.end - copied.start) == at =>
+            {
+                copied.end = range.end;
+            }
+            before => copy_run(file, before.replace((from, range, at)))?,
+        }
+    }
+    copy_run(file, before)
+}
+
+fn copy_run(mut file: &File, run: Option<(Arc<File>, Range<u64>, u64)>) -> io::Result<()> {
+    let Some((from, range, at)) = run else { return Ok(()) };
+    let (mut from, length) = (&*from, range.end.saturating_sub(range.start));
+    from.seek(SeekFrom::Start(range.start))?;
+    file.seek(SeekFrom::Start(at))?;
+    match io::copy(&mut from.take(length), &mut file)? == length {
+        true => Ok(()),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// The most pieces of one write: the kernel takes no more.
@@ -154,6 +186,30 @@ mod tests {
         read_exact_at(&file, &mut written, 0).unwrap();
         assert_eq!(written, [&bytes[..15_000], &[0; 4096], &bytes[15_000..]].concat());
         write_runs(&file, std::iter::empty()).unwrap();
+    }
+
+    #[test]
+    fn runs_are_copied_where_they_belong_and_a_run_past_the_end_is_an_error() {
+        let (one, two) = (Arc::new(tempfile::tempfile().unwrap()), Arc::new(tempfile::tempfile().unwrap()));
+        let bytes: Vec<u8> = (0..20_000_u32).map(|at| (at % 251) as u8 + 1).collect();
+        write_all_at(&one, &bytes, 0).unwrap();
+        write_all_at(&two, &bytes, 0).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        // The first two follow each other in both files; the next in one only; the last is of another file.
+        let runs = [
+            (&one, 4_096..8_192, 0),
+            (&one, 8_192..9_000, 4_096),
+            (&one, 9_000..9_100, 8_192),
+            (&two, 9_100..9_101, 8_292),
+        ];
+        copy_runs(&file, runs.into_iter().map(|(from, range, at)| (from.clone(), range, at))).unwrap();
+        let mut copied = vec![0; 8_293];
+        read_exact_at(&file, &mut copied, 0).unwrap();
+        let hole = vec![0; 8_192 - 4_904];
+        assert!(copied == [&bytes[4_096..9_000], &hole, &bytes[9_000..9_101]].concat());
+        assert_eq!(file.metadata().unwrap().len(), 8_293);
+        copy_runs(&file, [(one, 19_999..20_001, 0)].into_iter()).unwrap_err();
+        copy_runs(&file, std::iter::empty()).unwrap();
     }
 
     #[test]

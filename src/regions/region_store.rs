@@ -31,8 +31,8 @@ use crate::replica::health::Health;
 use crate::replica::verified::Verified;
 use crate::store::derived;
 use crate::store::{
-    BlobKey, BlobMeta, BlobPlace, BlobStore, BlobStoreExt, BlobVersion, Capabilities, Folders, Page, Pages, PutMode,
-    StoreError, StoreErrorKind, StoreResult,
+    BlobFile, BlobKey, BlobMeta, BlobPlace, BlobStore, BlobStoreExt, BlobVersion, Capabilities, Folders, Page, Pages,
+    PutMode, StoreError, StoreErrorKind, StoreResult,
 };
 
 const FORMAT: u32 = 1;
@@ -674,6 +674,11 @@ impl BlobStore for RegionStore {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+        self.is_not_anothers().await?;
+        self.inner.open_file(key).await
     }
 
     async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

@@ -7,6 +7,7 @@ mod fronts;
 pub(crate) mod health;
 pub(crate) mod holders;
 pub(crate) mod holding;
+pub(crate) mod in_files;
 pub(crate) mod index_walk;
 mod located;
 pub(crate) mod mending;

@@ -232,7 +232,7 @@ impl Slot {
     }
 
     /// Finds the blobs of a pack. Callers at the same time share the requests.
-    fn locate(&self, pack: &PackInfo) -> Looking<Blobs> {
+    pub(super) fn locate(&self, pack: &PackInfo) -> Looking<Blobs> {
         let locate = || {
             let (slot, info) = (self.clone_of_parts(), *pack);
             async move { slot.blobs_of(&info).await }.boxed()

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use super::holders::{Holders, is_damage, no_replica};
 use super::located::Members;
 use super::reading::Read;
+use super::slot::Slot;
 use crate::content::codec::Unpacker;
 use crate::content::manifest::{Manifest, Packs};
 use crate::content::names::PackId;
@@ -61,9 +62,18 @@ impl Records {
         self.holders.label()
     }
 
+    /// Returns the slot that is read first, unless all have failed lately.
+    pub(super) fn first_slot(&self) -> Option<&Slot> {
+        self.holders.slots().iter().find(|slot| !slot.health().rests())
+    }
+
+    pub(super) fn packs(&self) -> &Packs {
+        &self.packs
+    }
+
     /// Returns the members of merged blobs among the packs, in the slot that is read first.
     pub(crate) async fn members(&self) -> PlacedMembers {
-        match self.holders.slots().iter().find(|slot| !slot.health().rests()) {
+        match self.first_slot() {
             Some(slot) => PlacedMembers(slot.members_for(&self.packs).await),
             None => PlacedMembers(Members::default()),
         }

@@ -56,6 +56,11 @@ impl Verified {
         self.blobs.is_some()
     }
 
+    /// Returns whether records of a blob of that name were verified.
+    pub(super) fn knows(&self, slot: &Arc<str>, key: &BlobKey) -> bool {
+        self.blobs.as_ref().is_some_and(|blobs| blobs.lock().contains_key(&(slot.clone(), key.clone())))
+    }
+
     /// Returns the identity of a blob; `None` if it has none that another one in its place could not have.
     pub(super) fn observed(&self, slot: &Arc<str>, blob: BlobMeta) -> Option<Observed> {
         let BlobMeta { key, size, modified, version } = blob;

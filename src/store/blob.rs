@@ -1,5 +1,7 @@
 //! Blobs, as a store tells of them.
 
+use std::fs::File;
+
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 
@@ -76,6 +78,43 @@ impl BlobMeta {
     #[must_use]
     pub fn with_version(self, version: BlobVersion) -> Self {
         Self { version: Some(version), ..self }
+    }
+}
+
+/// A blob that is a file of its own on this machine, open for reading.
+///
+/// The file is the blob as it was when it was opened, also after another blob has taken its key or it was deleted.
+///
+/// ```
+/// use bytes::Bytes;
+/// use compute_gallery::store::{BlobStore, FsStore, PutMode};
+/// use std::io::Read;
+///
+/// # futures::executor::block_on(async {
+/// # let directory = tempfile::tempdir()?;
+/// let (store, key) = (FsStore::create(directory.path())?, "a".parse()?);
+/// store.put(&key, Bytes::from_static(b"bytes"), PutMode::Create).await?;
+/// let mut open = store.open_file(&key).await?.expect("an `FsStore` has files");
+/// store.delete(&key).await?;
+/// let mut text = String::new();
+/// open.file.read_to_string(&mut text)?;
+/// assert_eq!((open.meta.size, text.as_str()), (5, "bytes"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct BlobFile {
+    /// What [`BlobStore::head`](super::BlobStore::head) told when the file was opened.
+    pub meta: BlobMeta,
+    /// The bytes of the blob, and nothing else.
+    pub file: File,
+}
+
+impl BlobFile {
+    /// Describes an open file, for the implementor of a store.
+    pub fn new(meta: BlobMeta, file: File) -> Self {
+        Self { meta, file }
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::FutureExt;
 
-use super::blob::{BlobMeta, Folders, Page, Pages, PutMode};
+use super::blob::{BlobFile, BlobMeta, Folders, Page, Pages, PutMode};
 use super::blob_place::BlobPlace;
 use super::blob_version::BlobVersion;
 use super::capabilities::Capabilities;
@@ -307,6 +307,32 @@ pub trait BlobStore: Debug + Send + Sync + 'static {
         let reads = Reads::new(ranges, self.capabilities());
         let asked = reads.requests().map(|range| self.get(key, Some(range))).collect();
         reads.answers(key, derived::at_once(asked, self.capabilities()).await)
+    }
+
+    /// Opens a blob as a file, if it is one of its own on this machine: the system then copies from it without moving the bytes through
+    /// this process, and shares its blocks where the file system can.
+    ///
+    /// By default it is `None`: the bytes are to be read. So it is for a store that keeps blobs in another form, or that is to see
+    /// each byte that is read.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use compute_gallery::store::{BlobStore, MemoryStore, PutMode};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (store, key) = (MemoryStore::new(), "a".parse()?);
+    /// store.put(&key, Bytes::from_static(b"bytes"), PutMode::Create).await?;
+    /// assert!(store.open_file(&key).await?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+        let _ = key;
+        Ok(None)
     }
 
     /// Removes blobs, and returns the outcome of each in the order of `keys`, as [`delete`](Self::delete) does for one.

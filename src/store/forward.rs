@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::blob::{BlobMeta, Folders, Page, Pages, PutMode};
+use super::blob::{BlobFile, BlobMeta, Folders, Page, Pages, PutMode};
 use super::blob_place::BlobPlace;
 use super::blob_store::BlobStore;
 use super::blob_version::BlobVersion;
@@ -49,6 +49,10 @@ macro_rules! forward {
 
             fn capabilities(&self) -> Capabilities {
                 T::capabilities(self)
+            }
+
+            async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+                T::open_file(self, key).await
             }
 
             async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

@@ -35,7 +35,7 @@ mod prefixed;
 mod retrying;
 mod with_deadline;
 
-pub use blob::{BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
+pub use blob::{BlobFile, BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
 pub use blob_place::BlobPlace;
 pub use blob_store::BlobStore;
 pub use blob_store_ext::BlobStoreExt;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::blob::{BlobMeta, Folders, Page, Pages, PutMode};
+use super::blob::{BlobFile, BlobMeta, Folders, Page, Pages, PutMode};
 use super::blob_place::BlobPlace;
 use super::blob_store::BlobStore;
 use super::blob_version::BlobVersion;
@@ -132,6 +132,12 @@ impl<S: BlobStore> BlobStore for Prefixed<S> {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+        let inside = self.inside("open_file", key)?;
+        let open = self.inner.open_file(&inside).await.map_err(|error| self.error(error))?;
+        Ok(open.map(|open| BlobFile::new(BlobMeta { key: key.clone(), ..open.meta }, open.file)))
     }
 
     async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

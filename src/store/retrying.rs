@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, TryStreamExt};
 
-use super::blob::{BlobMeta, Folders, Page, Pages, PutMode};
+use super::blob::{BlobFile, BlobMeta, Folders, Page, Pages, PutMode};
 use super::blob_place::BlobPlace;
 use super::blob_store::BlobStore;
 use super::blob_version::BlobVersion;
@@ -266,6 +266,10 @@ impl<S: BlobStore> BlobStore for Retrying<S> {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+        self.ask(Call::Read, || self.inner.open_file(key)).await
     }
 
     async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use futures::stream::{self, TryStreamExt};
 
-use super::blob::{BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
+use super::blob::{BlobFile, BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
 use super::blob_place::BlobPlace;
 use super::blob_store::BlobStore;
 use super::blob_version::BlobVersion;
@@ -124,6 +124,10 @@ impl<S: BlobStore> BlobStore for WithDeadline<S> {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+        self.end(0, not_done("open_file", Some(key)), self.inner.open_file(key)).await
     }
 
     async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

@@ -17,8 +17,8 @@ use crate::host::sync::Mutex;
 use crate::host::{Clock, SystemClock};
 use crate::store::derived::{self, Reads};
 use crate::store::{
-    BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode, StoreError,
-    StoreErrorKind, StoreResult,
+    BlobFile, BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode,
+    StoreError, StoreErrorKind, StoreResult,
 };
 
 /// How a call fails.
@@ -310,6 +310,10 @@ impl<S: BlobStore> BlobStore for FaultyStore<S> {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+        self.faults.pass(Call::new("open_file", Some(key)), self.inner.open_file(key)).await
     }
 
     async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

@@ -13,8 +13,8 @@ use futures::future::BoxFuture;
 use super::faulty_store::Call;
 use crate::store::derived::{self, Reads};
 use crate::store::{
-    BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode, StoreError,
-    StoreErrorKind, StoreResult,
+    BlobFile, BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode,
+    StoreError, StoreErrorKind, StoreResult,
 };
 
 /// What becomes of a call that a [`HookedStore`]'s hook has seen.
@@ -142,6 +142,10 @@ impl BlobStore for HookedStore {
     /// Those of the store below; a hook may redirect calls to another one.
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+        self.read_target(Call::new("open_file", Some(key))).await?.open_file(key).await
     }
 
     async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

@@ -10,7 +10,8 @@ use futures::stream::{self, TryStreamExt};
 
 use crate::host::turns::others_go_first;
 use crate::store::{
-    BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode, StoreResult,
+    BlobFile, BlobKey, BlobMeta, BlobPlace, BlobStore, BlobVersion, Capabilities, Folders, Page, Pages, PutMode,
+    StoreResult,
 };
 
 /// A store that passes every call on to another, and lets other tasks go first before and after each: an executor that
@@ -85,6 +86,10 @@ impl<S: BlobStore> BlobStore for YieldingStore<S> {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+        slowly(self.inner.open_file(key)).await
     }
 
     async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

@@ -131,11 +131,17 @@ async fn renews(sandbox: &Sandbox, time: Duration, work: impl Future) {
     }
 }
 
-/// What no call of a program that embeds the gallery writes: a face of Azure's, roles, and zones do.
-const OTHERS: [&str; 3] = [
+/// What the calls above do not write: a face of Azure's, zones, drivers with other duties, and a newer build do.
+const OTHERS: [&str; 9] = [
     r#"{"event":"operationBegun","operation":"00000000000000000000000000000001","kind":"update","resource":"/subscriptions/dev/resourceGroups/kept","done":true}"#,
     r#"{"event":"operationBegun","operation":"00000000000000000000000000000002","kind":"share","resource":"/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g","done":true}"#,
     r#"{"event":"regionStoreClaimed","region":"northeurope","zone":2,"store":"00000000000000000000000000000003"}"#,
+    r#"{"event":"dutyTaken","duty":{"scrub":"westeurope"},"driver":"00000000000000000000000000000004"}"#,
+    r#"{"event":"dutyLaidDown","duty":{"scrub":"westeurope"},"finished":true}"#,
+    r#"{"event":"dutyTaken","duty":"collect","driver":"00000000000000000000000000000004"}"#,
+    r#"{"event":"dutyTaken","duty":"delete","driver":"00000000000000000000000000000004"}"#,
+    r#"{"event":"dutyLaidDown","duty":"delete"}"#,
+    r#"{"event":"extrasSet","of":"/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute/galleries/g","extras":"{}"}"#,
 ];
 
 /// Adds each field of a value, with its type; what a map has keys of its own for is one field.
@@ -157,18 +163,20 @@ fn add_records(forms: &mut BTreeSet<String>, segment: &Bytes) {
     let length = u32::from_le_bytes(segment[56..60].try_into().unwrap());
     let mut rows = vec![0; length as usize];
     zstd_safe::decompress(rows.as_mut_slice(), &segment[64..]).unwrap();
+    let mut end = 0;
     for (at, _) in rows.iter().enumerate().filter(|(_, byte)| **byte == b'{') {
-        let read = serde_json::Deserializer::from_slice(&rows[at..]).into_iter::<Value>().next();
-        let Some(Ok(Value::Object(record))) = read else { continue };
+        let mut read = serde_json::Deserializer::from_slice(&rows[at..]).into_iter::<Value>();
+        let (true, Some(Ok(Value::Object(record)))) = (at >= end, read.next()) else { continue };
         let Some((kind, value)) = record.iter().next().filter(|_| record.len() == 1) else { continue };
         if RECORDS.contains(&kind.as_str()) {
             add(forms, &format!("record {kind}"), value);
+            end = at + read.byte_offset();
         }
     }
 }
 
-/// The records that are JSON. What is `removed` names a key; `extras` only a newer build writes.
-const RECORDS: [&str; 19] = [
+/// The records that are JSON. What is `removed` names a key.
+const RECORDS: [&str; 20] = [
     "gallery",
     "definition",
     "managedImage",
@@ -181,6 +189,7 @@ const RECORDS: [&str; 19] = [
     "condemned",
     "incarnations",
     "lastCondemned",
+    "extras",
     "incomplete",
     "unmodelled",
     "resourceGroup",
@@ -213,13 +222,61 @@ fn forms_of(blobs: &Blobs) -> BTreeSet<String> {
     forms
 }
 
-/// The forms of a gallery, and of what others write.
+/// The forms of a gallery, of what others write, and of the checkpoints after that: one of all, and one of what is gone then.
 async fn forms(blobs: &Blobs) -> String {
     let mut blobs = blobs.clone();
     append(&mut blobs, &OTHERS.join(","));
-    let (_, session) = opened(&blobs).await;
-    session.unwrap();
-    forms_of(&blobs).into_iter().map(|form| form + "\n").collect()
+    let mut forms = forms_of(&blobs);
+    let (store, session) = opened(&blobs).await;
+    let session = session.unwrap();
+    add_some(&session).await.unwrap();
+    checkpoint(&session).await.unwrap();
+    forms.extend(forms_of(&blobs_of(&store).await));
+    remove_some(&session).await.unwrap();
+    checkpoint(&session).await.unwrap();
+    forms.extend(forms_of(&blobs_of(&store).await));
+    forms.into_iter().map(|form| form + "\n").collect()
+}
+
+/// Changes a gallery until there is a checkpoint more.
+async fn checkpoint(session: &Session) -> Result<()> {
+    for number in 0..130 {
+        let updated = Gallery::new(GALLERY.parse()?, region("westeurope"));
+        session.update_gallery(updated.with_description(format!("change {number}"))).await?;
+    }
+    Ok(())
+}
+
+/// Creates what is deleted after the checkpoint, and disks that fill several ranges: a change of some is a delta then.
+async fn add_some(session: &Session) -> Result<()> {
+    let tags: serde_json::Map<_, _> = (0..15).map(|tag| (format!("tag{tag}"), json!("x".repeat(256)))).collect();
+    for number in 0..600 {
+        let body =
+            json!({"location": "westeurope", "tags": tags, "properties": {"creationData": {"createOption": "Empty"}}});
+        let id = format!("/subscriptions/dev/resourceGroups/many/providers/Microsoft.Compute/disks/disk{number}");
+        session.put_disk(id, body).await?;
+    }
+    let body = json!({"location": "westeurope"});
+    session.put_resource_group("/subscriptions/dev/resourceGroups/brief", body.clone()).await?;
+    let gallery = "/subscriptions/dev/resourceGroups/brief/providers/Microsoft.Compute/galleries/brief";
+    session.put_gallery(gallery, body).await?;
+    let body = json!({"location": "westeurope", "properties": {"osType": "Linux", "osState": "Generalized",
+        "identifier": {"publisher": "p", "offer": "o", "sku": "s"}}});
+    session.put_image_definition(format!("{gallery}/images/brief"), body).await?;
+    let gallery = gallery.parse::<GalleryId>()?;
+    session.assign_role(RoleAssignment::new("brief", "ann".parse()?, "full".parse()?, &gallery)?).await?;
+    Ok(())
+}
+
+/// Deletes resources of each kind.
+async fn remove_some(session: &Session) -> Result<()> {
+    let group = "/subscriptions/dev/resourceGroups/images/providers/Microsoft.Compute";
+    for id in ["images/full", "snapshots/full", "disks/tagged", "galleries/full/images/full/versions/1.0.0"] {
+        session.delete(format!("{group}/{id}")).bypass_soft_delete().await?;
+    }
+    session.undeny(&format!("{group}/galleries/full").parse::<GalleryId>()?, "full").await?;
+    session.delete_resource_group("/subscriptions/dev/resourceGroups/brief").await?;
+    session.delete_role("full").await
 }
 
 pub(crate) async fn write_forms(blobs: &Blobs) {

@@ -532,7 +532,8 @@ impl GalleryServiceBuilder {
     /// Sets whether the service remembers, as long as it lives, which stored content it has verified: by default it does. A file of a
     /// local store is hashed again when its length or its time of modification has changed, and otherwise not: so a bit
     /// that flips on the disk between two deployments of one service is found by a scrub, not by the second deployment. A store on a
-    /// network is hashed each time.
+    /// network is hashed each time. What is stored plain and was verified, the system copies from file to file, and shares its blocks where
+    /// the file system can (XFS, btrfs): a second deployment then takes a fraction of the first one's time, and no space.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream;
 
-use super::super::blob::{BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
+use super::super::blob::{BlobFile, BlobMeta, Folders, MAX_BLOB_BYTES, Page, Pages, PutMode};
 use super::super::blob_place::BlobPlace;
 use super::super::blob_store::BlobStore;
 use super::super::capabilities::{Capabilities, Latency};
@@ -367,6 +367,17 @@ impl BlobStore for FsStore {
     fn capabilities(&self) -> Capabilities {
         let is_free = self.place.durability == Durability::LostOnPowerCut;
         Capabilities::default().with_latency(Latency::Low).with_copies_inside(true).with_free_persist(is_free)
+    }
+
+    async fn open_file(&self, key: &BlobKey) -> StoreResult<Option<BlobFile>> {
+        let at = key.clone();
+        self.run("open_file", Some(key), move |place, call| {
+            let (file, size) = place.open_blob(call, &place.enter_root(call)?, &at)?;
+            let modified = file.metadata().and_then(|meta| meta.modified()).ok();
+            let meta = BlobMeta { modified: modified.map(Into::into), ..BlobMeta::new(at, size) };
+            Ok(Some(BlobFile::new(meta, file)))
+        })
+        .await
     }
 
     async fn put_parts(&self, key: &BlobKey, parts: &[Bytes], mode: PutMode) -> StoreResult<()> {

@@ -1,5 +1,6 @@
 //! Promises of `get` and `head`.
 
+use std::io::Read;
 use std::ops::Range;
 
 use super::support::{Outcome, Store, cases, create, ensure, fails, key, overwrite};
@@ -22,6 +23,8 @@ cases![
     head_follows_an_overwrite,
     a_range_follows_an_overwrite,
     find_is_none_of_an_absent_blob,
+    an_open_file_is_the_blob_as_it_was,
+    a_file_of_an_absent_blob_is_not_found_or_none,
 ];
 
 async fn range(store: &Store, at: &str, range: Range<u64>, bytes: &[u8]) -> Outcome {
@@ -140,5 +143,29 @@ async fn find_is_none_of_an_absent_blob(store: Store) -> Outcome {
     ensure!(store.find_meta(&key("a")?).await?.is_none(), "a size was found");
     create(&store, "a", b"x").await?;
     ensure!(store.find(&key("a")?).await?.is_some_and(|bytes| bytes == "x"), "the blob was not found");
+    Ok(())
+}
+
+async fn an_open_file_is_the_blob_as_it_was(store: Store) -> Outcome {
+    create(&store, "a/b", b"before").await?;
+    let told = store.head(&key("a/b")?).await?;
+    let Some(mut open) = store.open_file(&key("a/b")?).await? else { return Ok(()) };
+    ensure!(open.meta == told, "{:?} is told of the file, {told:?} of the blob", open.meta);
+    overwrite(&store, "a/b", b"after").await?;
+    store.delete(&key("a/b")?).await?;
+    let mut bytes = Vec::new();
+    open.file.read_to_end(&mut bytes)?;
+    ensure!(bytes == b"before", "the file has {bytes:?}");
+    Ok(())
+}
+
+async fn a_file_of_an_absent_blob_is_not_found_or_none(store: Store) -> Outcome {
+    create(&store, "a/b", b"1").await?;
+    for at in ["a", "b", "a/b/c"] {
+        match store.open_file(&key(at)?).await {
+            Ok(None) => {}
+            open => fails(open, StoreErrorKind::NotFound, at)?,
+        }
+    }
     Ok(())
 }
