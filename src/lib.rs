@@ -45,12 +45,13 @@
 //! - A **gallery** holds **image definitions** (an OS, a generation, an identifier), and these hold **versions**: disks that never
 //!   change once they are published. [`model`] has them in Azure's terms and JSON.
 //! - A version has **target regions**, each with a number of **replicas**. [`publish`](Session::publish) imports its disks into
-//!   the source region; [`replicate`](Session::replicate) fills the others; [`deploy`](Session::deploy) writes or reads a disk in
-//!   a region where the version is complete.
+//!   the first replica of the source region; [`replicate`](Session::replicate) makes all others, also those of the source region;
+//!   [`deploy`](Session::deploy) writes or reads a disk in a region that is complete: one that has all its replicas.
 //! - Bytes lie in stores ([`store::BlobStore`]): one for the catalog and one for each region, or one for all. A version stores
-//!   the chunks that no version before it has stored in the region.
-//! - The **catalog** is a log of commits, folded into one immutable state. A [`CatalogView`] is such a state: it reads without I/O,
+//!   the chunks that the version before it in the same definition lacks. Definitions share no chunks.
+//! - The **catalog** is a log of commits, replayed into one immutable state. A [`CatalogView`] is such a state: it reads without I/O,
 //!   and its answers agree with each other. Any number of processes may use one catalog.
+//! - [`prelude`] has the types that most programs name.
 //! - A [`GalleryService`] is built from stores; a [`Session`] is one caller's way into it. [`access`] decides what the caller may do.
 //! - **Pending work** does nothing before it is awaited: [`Publication`], [`Replication`], [`Deployment`], [`Change`],
 //!   [`Deletion`], [`Put`](change::Put), [`Completion`](publish::Completion), [`Collection`], [`Scrub`]. A

@@ -405,3 +405,76 @@ fn a_scrub_calls_nothing_damaged_that_it_could_not_read() {
         assert!(seen > 0);
     });
 }
+
+/// Overwrites four bytes of each pack of a region.
+async fn damage_packs(store: &MemoryStore, place: &str) {
+    for (key, bytes) in blobs(store, place).await.into_iter().filter(|(key, _)| key.as_str().contains("/packs/")) {
+        let mut damaged = bytes.to_vec();
+        let middle = damaged.len() / 2;
+        damaged.iter_mut().skip(middle).take(4).for_each(|byte| *byte ^= 0xff);
+        store.put(&key, damaged.into(), PutMode::Overwrite).await.unwrap();
+    }
+}
+
+/// Once each version after it was damaged with it: its chunks were known, and not looked at.
+#[test]
+fn what_is_published_over_damage_that_was_found_shares_nothing_with_it() {
+    for found_by in ["a scrub", "a deployment"] {
+        block_on(async {
+            let (sandbox, store) = world("westeurope=1").await;
+            let publish = async |number: &str| {
+                let new = sandbox.new_version(number, "westeurope=1", raw(disk()));
+                let published = sandbox.session().publish(new).await.unwrap();
+                sandbox.session().replicate(sandbox.version(number)).await.unwrap();
+                published.import.new_chunks
+            };
+            let deploy = async |number: &str| {
+                sandbox.session().deploy(sandbox.version(number), "westeurope").to_writer(Vec::new()).await
+            };
+            damage_packs(&store, "regions/westeurope").await;
+            match found_by {
+                "a scrub" => assert_ne!(scrub(&sandbox, "westeurope").await.damaged, 0),
+                _ => {
+                    let error = deploy("1.0.0").await.unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Corrupt);
+                    assert!(error.to_string().contains("store_everything"), "{error}");
+                }
+            }
+            assert_eq!(publish("1.0.1").await, 5, "{found_by}");
+            assert!(deploy("1.0.1").await.unwrap().1 == disk(), "{found_by}");
+            // From then on there is a good one to compare with.
+            assert_eq!(publish("1.0.2").await, 0);
+            assert!(deploy("1.0.2").await.unwrap().1 == disk());
+        });
+    }
+}
+
+#[test]
+fn a_process_that_has_met_no_damage_can_store_everything_again() {
+    block_on(async {
+        let (sandbox, store) = world("westeurope=1").await;
+        damage_packs(&store, "regions/westeurope").await;
+        let new = sandbox.new_version("1.0.1", "westeurope=1", raw(disk()));
+        let published = sandbox.session().publish(new).store_everything().await.unwrap();
+        assert_eq!(published.import.new_chunks, 5);
+        sandbox.session().replicate(sandbox.version("1.0.1")).await.unwrap();
+        let deployed = sandbox.session().deploy(sandbox.version("1.0.1"), "westeurope").to_writer(Vec::new()).await;
+        assert!(deployed.unwrap().1 == disk());
+    });
+}
+
+#[test]
+fn a_disk_that_another_region_had_to_serve_says_so() {
+    block_on(async {
+        let (sandbox, store) = world("westeurope=1,eastus=1").await;
+        let (deployed, _) = deploy(&sandbox).await.unwrap();
+        assert!(!deployed.from_other_regions);
+        for (key, _) in blobs(&store, "regions/westeurope/slots").await {
+            store.delete(&key).await.unwrap();
+        }
+        let (deployed, bytes) = deploy(&sandbox).await.unwrap();
+        assert!(deployed.from_other_regions && bytes == disk());
+        scrub(&sandbox, "westeurope").await;
+        assert!(!deploy(&sandbox).await.unwrap().0.from_other_regions);
+    });
+}

@@ -189,8 +189,8 @@ fn a_stream_of_the_host_and_a_snapshot_that_is_stored_become_one_version() {
         session.put_image_version(&id, body(storage)).await.unwrap();
         let mut driver = session.driver();
         while !driver.step().await.unwrap().is_idle() {}
-        assert_eq!(session.deploy(&id, "westeurope").to_async_writer(Vec::new()).await.unwrap(), noise(6, 1 << 20));
-        let data = session.deploy(&id, "westeurope").data_disk(4).to_async_writer(Vec::new()).await.unwrap();
+        assert_eq!(session.deploy(&id, "westeurope").to_async_writer(Vec::new()).await.unwrap().1, noise(6, 1 << 20));
+        let (_, data) = session.deploy(&id, "westeurope").data_disk(4).to_async_writer(Vec::new()).await.unwrap();
         assert_eq!(data, noise(7, 1 << 20));
     });
 }

@@ -3,6 +3,7 @@
 pub(crate) mod collection_report;
 pub(crate) mod garbage;
 pub(crate) mod inventory;
+pub(crate) mod lost;
 pub(crate) mod needed;
 pub(crate) mod region_store;
 pub(crate) mod stores;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::lost::Lost;
 use super::region_store::{RegionStore, Site};
 use super::targets::ready_in;
 use crate::catalog::{Catalog, State, VersionRecord};
@@ -40,6 +41,8 @@ pub(crate) struct Regions {
     grace: Option<Duration>,
     /// What this process has verified.
     verified: Verified,
+    /// What it has found to be lost.
+    lost: Lost,
     /// The keys of an encrypted catalog.
     keyring: Option<Arc<Keyring>>,
     /// Accepts `Standard_ZRS` for a region with one store.
@@ -78,6 +81,7 @@ impl Regions {
             clock,
             grace,
             verified,
+            lost: Lost::default(),
             keyring,
             one_store_for_all_zones,
         }
@@ -157,6 +161,11 @@ impl Regions {
         store.witness_commit(state.number(), &state.head()).await.map_err(|error| store.at_site(error))
     }
 
+    /// Returns the packs that were found to be lost.
+    pub(crate) fn lost(&self) -> &Lost {
+        &self.lost
+    }
+
     /// Returns the problem with storage on `account` in `region`, if any. `target` names the property that asks for it.
     pub(crate) fn problem_with(
         &self,
@@ -195,8 +204,8 @@ impl Regions {
             return Ok(own.clone());
         }
         let Some(common) = &self.common else {
-            let what = format!("region `{region}` has no store here: add one when the service is built");
-            return Err(Error::unavailable("region", what));
+            let what = "the region has no store here: add one when the service is built";
+            return Err(Error::unavailable(region.to_string(), what));
         };
         let mut shares = self.shares.lock();
         if let Some(share) = shares.get(region) {

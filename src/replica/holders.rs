@@ -30,11 +30,13 @@ pub(crate) struct Holders {
     slots: Arc<[Slot]>,
     /// Packs that were found damaged or missing, with the index of the slot.
     damaged: Arc<Mutex<BTreeSet<(usize, PackId)>>>,
+    /// The indexes of the slots that records were read from.
+    served: Arc<Mutex<BTreeSet<usize>>>,
 }
 
 impl Holders {
     pub(crate) fn new(slots: Vec<Slot>) -> Self {
-        Self { slots: slots.into(), damaged: Arc::default() }
+        Self { slots: slots.into(), damaged: Arc::default(), served: Arc::default() }
     }
 
     pub(crate) fn one(slot: &Slot) -> Self {
@@ -43,7 +45,7 @@ impl Holders {
 
     /// Returns the same slots, read with fewer and larger requests.
     pub(super) fn read_widely(&self) -> Self {
-        Self { slots: self.slots.iter().map(Slot::read_widely).collect(), damaged: self.damaged.clone() }
+        Self { slots: self.slots.iter().map(Slot::read_widely).collect(), ..self.clone() }
     }
 
     pub(super) fn slots(&self) -> &[Slot] {
@@ -51,7 +53,7 @@ impl Holders {
     }
 
     /// Takes the damage found since the last call: the index of a slot, and a pack.
-    pub(super) fn take_damaged(&self) -> BTreeSet<(usize, PackId)> {
+    pub(crate) fn take_damaged(&self) -> BTreeSet<(usize, PackId)> {
         std::mem::take(&mut *self.damaged.lock())
     }
 
@@ -155,6 +157,16 @@ impl Holders {
     pub(super) fn note(&self, slot: usize, packs: impl IntoIterator<Item = PackId>) {
         let mut damaged = self.damaged.lock();
         damaged.extend(packs.into_iter().map(|pack| (slot, pack)));
+    }
+
+    /// Notes that records were read from a slot.
+    pub(super) fn served(&self, slot: usize) {
+        self.served.lock().insert(slot);
+    }
+
+    /// Returns whether records were read from a slot of this index or a later one.
+    pub(crate) fn have_served_from(&self, first: usize) -> bool {
+        self.served.lock().range(first..).next().is_some()
     }
 
     /// Returns a manifest: each of its blobs from the first slot that has it intact. Replaces it in those where it was missing or

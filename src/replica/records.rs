@@ -99,6 +99,7 @@ impl Records {
                 Ok(Read { records: stored, to_verify }) => match using(stored).await {
                     Ok(done) => {
                         slot.note_verified(&to_verify);
+                        self.holders.served(number);
                         return Ok(done);
                     }
                     Err(Rejected::Failed(error)) => return Err(error),
@@ -147,7 +148,8 @@ impl Records {
 
     /// Returns one record from the first slot that has it good.
     async fn read_one(&self, record: &RecordRef) -> Option<StoredRecord> {
-        for slot in self.holders.queue().into_iter().filter_map(|number| self.holders.slots().get(number)) {
+        for number in self.holders.queue() {
+            let Some(slot) = self.holders.slots().get(number) else { continue };
             let read = slot
                 .read_records(&self.packs, std::slice::from_ref(record))
                 .await
@@ -157,6 +159,7 @@ impl Records {
                 read.line.content == record.digest && Unpacker::new(self.naming()).is_good_stored(read)
             };
             if let Some(read) = read.filter(is_good) {
+                self.holders.served(number);
                 return Some(read);
             }
         }

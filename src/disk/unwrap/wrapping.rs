@@ -58,8 +58,10 @@ impl FromStr for Wrapping {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
             let known = Self::ALL.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            // Where the feature is on, it is one of them.
+            let fix = if text == "xz" { "build with the feature `xz`, or use" } else { "write" };
             let what =
-                format!("`{}` is no wrapping that this build unwraps: write one of {known}", text.escape_debug());
+                format!("`{}` is no wrapping that this build unwraps: {fix} one of {known}", text.escape_debug());
             Error::invalid("wrapping", what)
         };
         Self::ALL.iter().find(|wrapping| wrapping.to_string() == text).copied().ok_or_else(wrong)

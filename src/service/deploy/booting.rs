@@ -24,7 +24,7 @@ const BOOT: usize = 18;
 impl ImageReader {
     /// Fetches what earlier boots from this disk have read, in that order, so that a boot finds it in the cache: few large reads
     /// instead of many small ones. At most half of the cache is filled ([`chunk_cache_bytes`](crate::GalleryServiceBuilder::chunk_cache_bytes)).
-    /// Run it beside the boot's own reads; what both want is read once. An [`NbdServer`](crate::nbd::NbdServer) does so for each client.
+    /// Run it beside the boot's own reads; what both want is read once. An `NbdServer` (feature `nbd`) does so for each client.
     ///
     /// Returns the number of chunks of 64 KiB in the set: 0 if there is none, it is damaged, or the disk is a data disk.
     ///

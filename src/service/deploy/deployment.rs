@@ -57,7 +57,7 @@ const PART_BYTES: u64 = 4 << 20;
 /// # Ok::<(), compute_gallery::Error>(())
 /// # }).unwrap();
 /// ```
-#[must_use = "nothing is written before `to_path`, `to_device` or `to_writer`"]
+#[must_use = "nothing is written before `to_path`, `to_device`, `to_writer` or `to_async_writer`"]
 pub struct Deployment(Result<DeploymentWork>);
 
 #[derive(Clone)]
@@ -111,6 +111,9 @@ pub struct Deployed {
     pub replica: u32,
     /// Packs that were found damaged, read from another replica, and mended.
     pub mended_packs: usize,
+    /// Whether some of it was read in other regions, because no replica of this region had it: its store is away or was lost, say. A
+    /// [scrub](Session::scrub) of the region fills it again.
+    pub from_other_regions: bool,
     /// Findings that the owner of the written disk should know.
     pub notes: Vec<DiskNote>,
 }
@@ -377,7 +380,8 @@ impl Deployment {
         let deploying = async {
             let source = work.source().await?;
             let layout = source.layout(&work).await?;
-            source.export(&work).to_path(path, &layout, work.sync).await?;
+            let written = source.export(&work).to_path(path, &layout, work.sync).await;
+            written.map_err(|error| source.unread(&work, error))?;
             Ok(source.deployed(&work).await)
         };
         work.told_of(Box::pin(deploying)).await
@@ -416,7 +420,8 @@ impl Deployment {
             let (device, size) = (path.to_owned(), source.disk.size);
             let device = work.session.inner.workers.run(move || open_device(&device, size)).await?;
             let layout = source.layout(&work).await?;
-            source.export(&work).to_device(device, path, &layout, work.sync).await?;
+            let written = source.export(&work).to_device(device, path, &layout, work.sync).await;
+            written.map_err(|error| source.unread(&work, error))?;
             Ok(source.deployed(&work).await)
         };
         work.told_of(Box::pin(deploying)).await
@@ -445,13 +450,14 @@ impl Deployment {
         let deploying = async move {
             let source = work.source().await?;
             let layout = source.layout(work).await?;
-            let writer = source.export(work).to_writer(writer, &layout).await?;
+            let written = source.export(work).to_writer(writer, &layout).await;
+            let writer = written.map_err(|error| source.unread(work, error))?;
             Ok((source.deployed(work).await, writer))
         };
         work.told_of(Box::pin(deploying)).await
     }
 
-    /// Writes the disk as raw to an asynchronous writer, including zeros, and returns it: for the body of an answer, or a socket. A writer of
+    /// Writes the disk as raw to an asynchronous writer, including zeros, and returns the result and the writer: for the body of an answer, or a socket. A writer of
     /// tokio's goes through `tokio_util::compat`. The next part is read while one is written.
     ///
     /// # Errors
@@ -465,39 +471,37 @@ impl Deployment {
     /// # let session = sandbox.session();
     /// # let (image, version) = (sandbox.image(), sandbox.version("1.0.0"));
     /// # sandbox.publish("1.0.0", vec![7; 4096]).await?;
-    /// let body = session.deploy(&version, "eastus").to_async_writer(Vec::new()).await?;
-    /// assert_eq!(body, [7; 4096]);
+    /// let (deployed, body) = session.deploy(&version, "eastus").to_async_writer(Vec::new()).await?;
+    /// assert_eq!((deployed.virtual_size, body.as_slice()), (4096, [7; 4096].as_slice()));
     /// # Ok::<(), compute_gallery::Error>(())
     /// # }).unwrap();
     /// ```
-    pub async fn to_async_writer<W: AsyncWrite + Unpin>(self, mut writer: W) -> Result<W> {
-        let (format, on_progress) = match &self.0 {
-            Ok(work) => (work.format, work.on_progress.clone()),
-            Err(error) => return Err(error.clone()),
-        };
-        if format != WrittenFormat::Raw {
+    pub async fn to_async_writer<W: AsyncWrite + Unpin>(self, mut writer: W) -> Result<(Deployed, W)> {
+        let work = self.0?;
+        if work.format != WrittenFormat::Raw {
             let what =
                 "an asynchronous writer takes the disk as raw, and another format is asked for: leave the format out";
             return Err(Error::invalid("format", what));
         }
-        let reader = self.open().await?;
+        let source = work.told_of(Box::pin(work.source())).await?;
+        let reader = source.open(&work, None);
         let failed = |error| Error::from_io("writer", "writing the disk", error);
         let (mut at, total) = (0, reader.size());
         let part = |from: u64| from..(from + PART_BYTES).min(total);
-        let mut read = reader.read_at(part(0)).await?;
+        let mut read = reader.read_at(part(0)).await.map_err(|error| source.unread(&work, error))?;
         while at < total {
             let next = at + read.len() as u64;
             let (written, ahead) = futures::join!(writer.write_all(&read), reader.read_at(part(next)));
             written.map_err(failed)?;
-            (at, read) = (next, ahead?);
-            on_progress(Progress { done: at, total });
+            (at, read) = (next, ahead.map_err(|error| source.unread(&work, error))?);
+            (work.on_progress)(Progress { done: at, total });
         }
         writer.flush().await.map_err(failed)?;
-        Ok(writer)
+        Ok((source.deployed(&work).await, writer))
     }
 
     /// Notes which chunks are read first from the disk that [`open`](Self::open) returns, so that
-    /// [`ImageReader::save_boot_set`] can store them for the boots to come; an [`NbdServer`](crate::nbd::NbdServer) does so. It has
+    /// [`ImageReader::save_boot_set`] can store them for the boots to come; an `NbdServer` (feature `nbd`) does so. It has
     /// no effect on copies and data disks.
     ///
     /// The caller needs the permission to change the image
@@ -545,19 +549,9 @@ impl Deployment {
     /// ```
     pub async fn open(self) -> Result<ImageReader> {
         let work = self.0?;
-        let Source { content, disk, lease, boots, .. } = work.told_of(Box::pin(work.source())).await?;
-        let inner = &work.session.inner;
-        let boots = boots.filter(|_| disk.lun.is_none());
-        let disk = RandomAccess::new(content, disk, inner.workers.clone(), inner.chunks.clone());
-        let disk = if work.records_boot { disk.record() } else { disk };
-        let opened = Opened {
-            disk,
-            boots,
-            #[cfg(feature = "nbd")]
-            clock: inner.clock.clone(),
-            _lease: lease,
-        };
-        Ok(ImageReader::new(opened))
+        let mut source = work.told_of(Box::pin(work.source())).await?;
+        let boots = source.boots.take();
+        Ok(source.open(&work, boots))
     }
 
     /// Returns what it would read: the disk of which image version, from how many replicas. No replica is taken for it.
@@ -605,21 +599,31 @@ impl DeploymentWork {
         }
     }
 
-    /// Tells of the deployment those who watch the service.
-    async fn told_of<T>(&self, deploying: Pin<Box<impl Future<Output = Result<T>>>>) -> Result<T> {
-        let image = || match &self.image {
+    fn image_name(&self) -> String {
+        match &self.image {
             Named::Id(id) => id.to_string(),
             Named::Latest(_, version) => version.to_string(),
             Named::Public(image) => image.to_string(),
-        };
-        match self.session.call("deploy", image) {
+        }
+    }
+
+    /// Tells of the deployment those who watch the service.
+    async fn told_of<T>(&self, deploying: Pin<Box<impl Future<Output = Result<T>>>>) -> Result<T> {
+        match self.session.call("deploy", || self.image_name()) {
             Some(call) => call.around(deploying).await,
             None => deploying.await,
         }
     }
 
-    /// Returns the slots to read from: the chosen replica, then the region's others, then those of other regions.
-    fn slots(&self, view: &CatalogView, id: &ResourceId, chosen: u32, placed: &Deployable) -> Result<Vec<Slot>> {
+    /// Returns the slots to read from: the chosen replica, then the region's others, then those of other regions. And how many are the
+    /// region's.
+    fn slots(
+        &self,
+        view: &CatalogView,
+        id: &ResourceId,
+        chosen: u32,
+        placed: &Deployable,
+    ) -> Result<(Vec<Slot>, usize)> {
         let regions = &self.session.inner.regions;
         let others = (0..placed.replicas).filter(|number| *number != chosen);
         let mut slots = Vec::new();
@@ -630,6 +634,7 @@ impl DeploymentWork {
             copies.rotate_left(number as usize % zones);
             slots.extend(copies);
         }
+        let of_region = slots.len();
         if let ResourceId::ImageVersion(id) = id
             && !self.session.inner.within_region
         {
@@ -643,7 +648,7 @@ impl DeploymentWork {
             let family = FamilyId::of(&id.definition().to_string());
             slots = slots.into_iter().map(|slot| slot.in_family(family)).collect();
         }
-        Ok(slots)
+        Ok((slots, of_region))
     }
 
     async fn plan(&self) -> Result<Plan> {
@@ -652,7 +657,7 @@ impl DeploymentWork {
             let id = self.named(&view)?;
             self.may_record(&view, &id)?;
             let placed = deployable(&view, &id, &self.region)?;
-            let holders = Holders::new(self.slots(&view, &id, 0, &placed)?);
+            let holders = Holders::new(self.slots(&view, &id, 0, &placed)?.0);
             let manifest = holders.manifest(&placed.content.manifest_id()).await?;
             let disk = self.disk_of(&id, &manifest)?;
             Ok(RegionPlan::read(&self.region, placed.account, placed.replicas, disk.size))
@@ -744,20 +749,23 @@ impl DeploymentWork {
             }
         };
         let chosen = lease.as_ref().map(|lease| lease.replica()).or(self.replica).map_or(0, |replica| replica.number());
-        let replicas = Holders::new(self.slots(view, &id, chosen, &placed)?);
+        let (slots, of_region) = self.slots(view, &id, chosen, &placed)?;
+        let replicas = Holders::new(slots);
         let manifest = replicas.manifest(&placed.content.manifest_id()).await?;
         let disk = self.disk_of(&id, &manifest)?;
         let content = Records::new(replicas.clone(), &manifest);
         // That of a region lies with its first replica.
         let slots = self.session.inner.regions.copies(view.state(), &self.region, 0, placed.account)?;
         let boots = Some(Boots::new(slots, placed.content.manifest_id()));
-        Ok(Source { replicas, content, manifest, disk, chosen, lease, boots })
+        Ok(Source { replicas, of_region, content, manifest, disk, chosen, lease, boots })
     }
 }
 
 /// A disk and the slots that serve it.
 struct Source {
     replicas: Holders,
+    /// How many of the slots are the region's; they come first.
+    of_region: usize,
     content: Records,
     manifest: Manifest,
     disk: ManifestDisk,
@@ -783,12 +791,43 @@ impl Source {
         self.export(deployment).layout(deployment.format, inner.clock.now().timestamp(), inner.draw()?).await
     }
 
+    /// The error of a disk of which something is damaged in all replicas: what is lost is noted, so that no publication relies on it.
+    fn unread(&self, deployment: &DeploymentWork, error: Error) -> Error {
+        let damaged = self.replicas.take_damaged();
+        if damaged.is_empty() || (error.kind() != ErrorKind::Corrupt && error.code() != "ContentMissing") {
+            return error;
+        }
+        deployment.session.inner.regions.lost().note(damaged.into_iter().map(|(_, pack)| pack));
+        let what = format!(
+            "the disk is damaged in all replicas, in `{}` for one: publish it again under another number, in another process with \
+             `store_everything`; a scrub of the region tells which versions are damaged",
+            error.target()
+        );
+        deployment.told(Error::corrupt(deployment.image_name(), what).with_source(error))
+    }
+
+    /// Opens the disk in place.
+    fn open(&self, deployment: &DeploymentWork, boots: Option<Boots>) -> ImageReader {
+        let (inner, boots) = (&deployment.session.inner, boots.filter(|_| self.disk.lun.is_none()));
+        let (content, disk) = (self.content.clone(), self.disk.clone());
+        let disk = RandomAccess::new(content, disk, inner.workers.clone(), inner.chunks.clone());
+        let disk = if deployment.records_boot { disk.record() } else { disk };
+        ImageReader::new(Opened {
+            disk,
+            boots,
+            #[cfg(feature = "nbd")]
+            clock: inner.clock.clone(),
+            _lease: self.lease.clone(),
+        })
+    }
+
     /// Mends replicas that were found damaged, and reports.
     async fn deployed(&self, deployment: &DeploymentWork) -> Deployed {
         let mended_packs =
             self.replicas.mend(&self.manifest, &deployment.session.inner.workers, &*deployment.session.inner).await;
         let (digest, virtual_size) = (self.disk.digest, self.disk.size);
         let notes = notes_when_written(deployment.format, virtual_size);
-        Deployed { digest, virtual_size, replica: self.chosen, mended_packs, notes }
+        let from_other_regions = self.replicas.have_served_from(self.of_region);
+        Deployed { digest, virtual_size, replica: self.chosen, mended_packs, from_other_regions, notes }
     }
 }

@@ -63,7 +63,16 @@ pub(crate) fn deployable(view: &CatalogView, id: &ResourceId, region: &Region) -
     if replicas == 0 {
         let complete = elsewhere.iter().map(|region| format!("`{region}`")).collect::<Vec<_>>().join(", ");
         let complete = if complete.is_empty() { "no region yet" } else { complete.as_str() };
-        let advice = format!("it is complete in {complete}");
+        let fix = match id {
+            ResourceId::ImageVersion(id)
+                if view.record(id)?.version.publishing_profile().target_regions().find(region).is_some() =>
+            {
+                ": `Session::replicate` makes the replicas that the region lacks"
+            }
+            ResourceId::ImageVersion(_) => ": add the region to its target regions, and replicate it",
+            _ => "",
+        };
+        let advice = format!("it is complete in {complete}{fix}");
         return Err(Error::new(not_available(id, region).with_advice(advice)));
     }
     let account = match id {

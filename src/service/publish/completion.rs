@@ -211,7 +211,8 @@ impl CompletionWork {
         needs.extend(named.into_iter().flat_map(needs_of));
         let (disks, on_progress) = (self.disks.clone(), self.on_progress.clone());
         let (session, target) = (session.clone(), Arc::new(target));
-        Ok((PublicationWork { session, target, source, needs, disks, on_progress }, record.clone()))
+        let stores_everything = false;
+        Ok((PublicationWork { session, target, source, needs, disks, on_progress, stores_everything }, record.clone()))
     }
 
     /// Asks the host for the source, if the catalog has no bytes of it. Returns whether it is known.

@@ -69,6 +69,8 @@ pub(super) struct PublicationWork<T> {
     pub(super) needs: Vec<Need>,
     pub(super) disks: Arc<Mutex<Disks>>,
     pub(super) on_progress: OnProgress,
+    /// Whether chunks that are there already are stored again.
+    pub(super) stores_everything: bool,
 }
 
 impl<T> Clone for PublicationWork<T> {
@@ -80,6 +82,7 @@ impl<T> Clone for PublicationWork<T> {
             needs: self.needs.clone(),
             disks: self.disks.clone(),
             on_progress: self.on_progress.clone(),
+            stores_everything: self.stores_everything,
         }
     }
 }
@@ -200,7 +203,15 @@ impl Session {
         needs.extend(source.needs());
         let disks = Arc::new(Mutex::new(disks.map_or(Disks::None, Disks::Closed)));
         let (session, on_progress) = (self.clone(), Arc::new(|_| {}));
-        Publication(Pending::new(Ok(PublicationWork { session, target, source, needs, disks, on_progress })))
+        Publication(Pending::new(Ok(PublicationWork {
+            session,
+            target,
+            source,
+            needs,
+            disks,
+            on_progress,
+            stores_everything: false,
+        })))
     }
 }
 
@@ -248,6 +259,31 @@ impl<T: Send + 'static> Publication<T> {
     /// ```
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.0.set(|work| work.on_progress = Arc::new(on_progress));
+        self
+    }
+
+    /// Stores every chunk of the disks again, also those that the version before it has.
+    ///
+    /// By default a chunk that the version before has is not stored again, and not read either: if it was damaged since in all replicas,
+    /// the new version is damaged with it. A service that has met such damage, by a scrub or by a deployment, compares with that version no
+    /// more; this is for other processes.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
+    /// # use compute_gallery::testkit::Sandbox;
+    /// # let sandbox = Sandbox::new().await?;
+    /// # let session = sandbox.session();
+    /// use compute_gallery::testkit::raw;
+    ///
+    /// let new = |number: &str| sandbox.new_version(number, "westeurope", raw(vec![7; 4096]));
+    /// session.publish(new("1.0.0")).await?;
+    /// assert_eq!(session.publish(new("1.0.1")).await?.import.new_chunks, 0);
+    /// assert_eq!(session.publish(new("1.0.2")).store_everything().await?.import.new_chunks, 1);
+    /// # Ok::<(), compute_gallery::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn store_everything(mut self) -> Self {
+        self.0.set(|work| work.stores_everything = true);
         self
     }
 
@@ -557,7 +593,7 @@ impl<T: Send + 'static> PublicationWork<T> {
     /// that this one goes to.
     async fn base(&self, state: &State, copies: &ZoneCopies) -> Result<Option<Base>> {
         let ResourceId::ImageVersion(id) = self.target.id() else { return Ok(None) };
-        if !matches!(self.source, Source::Disks(..)) {
+        if !matches!(self.source, Source::Disks(..)) || self.stores_everything {
             return Ok(None);
         }
         let home = self.target.location();
@@ -580,7 +616,9 @@ impl<T: Send + 'static> PublicationWork<T> {
             Err(error) if is_damage(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if !self.is_there(state, copies, manifest.lines(), Copied::ToAll).await? {
+        if regions.lost().has_any_of(&manifest.packs)
+            || !self.is_there(state, copies, manifest.lines(), Copied::ToAll).await?
+        {
             return Ok(None);
         }
         Ok(Some(Base { id: base.version.id().clone(), content: base.content.clone(), manifest }))

@@ -1002,6 +1002,7 @@ impl GalleryServiceBuilder {
             let what = "this build lacks the feature `encryption` of the crate: build with it";
             return Err(Error::unsupported("encryption", what));
         }
+        self.refuse_unknown_regions()?;
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
         let (deadlines, retries) = (self.deadlines, self.retries);
@@ -1118,6 +1119,18 @@ impl GalleryServiceBuilder {
 }
 
 impl GalleryServiceBuilder {
+    /// Refuses the store of a region in which nothing can ever be created.
+    fn refuse_unknown_regions(&self) -> Result<()> {
+        let unknown = self.region_stores.keys().filter(|region| self.region_catalog.get(region).is_none());
+        Error::from_problems(unknown.map(|region| {
+            let what = format!(
+                "`{region}` is no region of the region catalog: correct its name, or set a `region_catalog` that has it, such as \
+                 `RegionCatalog::azure_2026()`"
+            );
+            Problem::invalid("region_store", what)
+        }).collect())
+    }
+
     /// Refuses stores of other catalogs: a new catalog must not take them.
     async fn refuse_stores_of_others(&self) -> Result<()> {
         for (region, stores) in self.region_stores.iter().filter(|(region, _)| !self.adopted.contains(*region)) {

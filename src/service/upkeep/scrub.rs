@@ -111,7 +111,8 @@ pub struct ScrubReport {
     pub verified_bytes: u64,
     /// Packs, manifests and fronts of merged blobs that were damaged or missing and are good again.
     pub mended: usize,
-    /// Those that could not be mended: no replica has a good one, or the store refused the write.
+    /// Those that could not be mended: no replica has a good one, or the store refused the write. What this service publishes from now on
+    /// shares nothing with them; other processes publish with [`store_everything`](crate::Publication::store_everything).
     pub damaged: usize,
     /// Packs and manifests of which nothing is known, because their store does not answer: they may be as they must. Scrub again when it
     /// does.
@@ -410,6 +411,11 @@ impl ScrubWork {
             }
             let Some((pack, outcomes)) = under_way.next().await else { break };
             bytes -= pack.info.length;
+            let known = self.session.inner.regions.lost();
+            match outcomes.contains(&MendOutcome::Lost) {
+                true => known.note([pack.info.id]),
+                false => known.found(&pack.info.id),
+            }
             for outcome in outcomes {
                 report.add(outcome);
                 if outcome == MendOutcome::Lost {

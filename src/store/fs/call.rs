@@ -76,7 +76,7 @@ impl Call<'_> {
             StoreErrorKind::PermissionDenied => {
                 format!("this process's user lacks the right in `{root}`: give it the right, or choose another place")
             }
-            _ if error.kind() == io::ErrorKind::NotFound => missing(self.root),
+            _ if error.kind() == io::ErrorKind::NotFound => missing(self.root, self.operation),
             _ => format!("it is the store in `{root}`"),
         }
     }
@@ -120,7 +120,7 @@ fn what_is(meta: &Metadata) -> &'static str {
 }
 
 /// Says what of a store's directory is missing.
-fn missing(root: &Path) -> String {
+fn missing(root: &Path, operation: &str) -> String {
     for path in root.ancestors() {
         if let Ok(to) = path.read_link()
             && !path.exists()
@@ -131,7 +131,11 @@ fn missing(root: &Path) -> String {
             );
         }
     }
-    let fix = "mount its disk, choose another place, or make a store there with `FsStore::create`";
+    let fix = match operation {
+        "open" => "mount its disk, choose another place, or make a store there with `FsStore::create`",
+        // An empty store in its place would hide that the other one is away.
+        _ => "it was there when the store was opened: mount its disk again",
+    };
     match root.exists() {
         true => format!("`{}` is not a store, because it has no `{STAGING}`: {fix}", root.display()),
         false => format!("`{}` does not exist: {fix}", root.display()),
