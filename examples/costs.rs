@@ -38,13 +38,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let targets = TargetRegions::new(vec!["westeurope=2".parse()?, zonal, "southeastasia".parse()?])?;
     let version = web.version("1.0.0".parse()?);
     let new = || {
-        // 64 MiB, half of it zeros.
-        let mut disk = vec![0; 64 << 20];
-        disk.iter_mut()
-            .step_by(2 << 10)
-            .take(16 << 10)
-            .zip(1_u32..)
-            .for_each(|(byte, at)| *byte = (at % 251) as u8 + 1);
+        // 64 MiB: half of it cannot be compressed, and half is zeros.
+        let (mut disk, mut state) = (vec![0; 64 << 20], 0x2545_f491_4f6c_dd1d_u64);
+        for word in disk.chunks_exact_mut(8).take(4 << 20) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_le_bytes());
+        }
         let profile = PublishingProfile::new(targets.clone());
         let disk = DiskSource::bytes(disk, DiskFormat::Raw);
         NewImageVersion::new(version.clone(), home.clone(), profile, disk)

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -68,8 +69,7 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
     if let Some(wrong) = arguments.regions.iter().find(|target| regions.get(target.region()).is_none()) {
         return Err(format!("--regions: `{}` is not a region of Azure: correct its name", wrong.region()).into());
     }
-    std::fs::metadata(&arguments.image)
-        .map_err(|error| format!("--image: `{}` cannot be read: {error}", arguments.image.display()))?;
+    check_paths(arguments)?;
     let builder = GalleryService::builder().allow_all().region_catalog(regions);
     let store = FsStore::open_or_create(&arguments.store).map_err(|error| format!("--store: {error:#}"))?;
     let service = builder.store(store).open_or_create().await?;
@@ -121,33 +121,35 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
         report.regions.iter().map(|region| (region.region.to_string(), region.replicas)).collect();
     let virtual_size = deployed.virtual_size;
     let import = published.import;
+    let mut out = String::new();
     for id in &taken_up {
-        println!("replicated {}, which an earlier run left unfinished", id.number());
+        writeln!(out, "replicated {}, which an earlier run left unfinished", id.number())?;
     }
-    println!("published {number} of {} ({})", arguments.image.display(), mib(virtual_size));
-    println!("  image digest   {}", published.content.os_disk_digest);
-    println!("  read           {} in {import_seconds:.2} s", mib(import.read_bytes));
-    println!(
+    writeln!(out, "published {number} of {} ({})", arguments.image.display(), mib(virtual_size))?;
+    writeln!(out, "  image digest   {}", published.content.os_disk_digest)?;
+    writeln!(out, "  read           {} in {import_seconds:.2} s", mib(import.read_bytes))?;
+    writeln!(
+        out,
         "  new            {} chunks, {}, and {} of index",
         import.new_chunks,
         mib(import.new_bytes),
         mib(import.new_index_bytes)
-    );
+    )?;
     for note in &import.notes {
-        println!("  note           {note}");
+        writeln!(out, "  note           {note}")?;
     }
     for (region, replicas) in &replicas {
         let crossed = cross.get(region).map(|bytes| format!(", {} over its border", mib(*bytes))).unwrap_or_default();
         let s = if *replicas == 1 { "" } else { "s" };
-        println!("  {region:<14} {replicas} replica{s}{crossed}");
+        writeln!(out, "  {region:<14} {replicas} replica{s}{crossed}")?;
     }
-    println!("  replicated     in {replicate_seconds:.2} s");
+    writeln!(out, "  replicated     in {replicate_seconds:.2} s")?;
     let which = if is_latest { "latest".to_owned() } else { number.to_string() };
-    println!("  deployed       {which} to {} in {deploy_seconds:.2} s", arguments.deploy.display());
+    writeln!(out, "  deployed       {which} to {} in {deploy_seconds:.2} s", arguments.deploy.display())?;
     for note in &deployed.notes {
-        println!("  note           {note}");
+        writeln!(out, "  note           {note}")?;
     }
-    println!("  digests        {}", if verified { "equal: the disk came back as it was" } else { "DIFFER" });
+    writeln!(out, "  digests        {}", if verified { "equal: the disk came back as it was" } else { "DIFFER" })?;
     if arguments.json {
         let line = serde_json::json!({
             "version": number,
@@ -168,9 +170,42 @@ async fn publish_and_deploy(arguments: &Arguments) -> Result<(), Box<dyn Error>>
             "verified": verified,
             "taken_up": taken_up.iter().map(ImageVersionId::number).collect::<Vec<_>>(),
         });
-        println!("{line}");
+        writeln!(out, "{line}")?;
     }
+    say(&out)?;
     if verified { Ok(()) } else { Err("the deployed disk is not the one that was published".into()) }
+}
+
+/// Prints a text. One who reads no more of it, as `head` does, is no error.
+fn say(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        said => said,
+    }
+}
+
+/// Refuses paths that cannot be meant, before anything is created.
+fn check_paths(arguments: &Arguments) -> Result<(), String> {
+    let Arguments { image, store, deploy, .. } = arguments;
+    std::fs::metadata(image).map_err(|error| format!("--image: `{}` cannot be read: {error}", image.display()))?;
+    if deploy.is_dir() {
+        return Err(format!("--deploy: `{}` is a directory: name the file to write", deploy.display()));
+    }
+    if let Some(folder) = deploy.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(format!("--deploy: `{}` is no directory: create it, or correct the path", folder.display()));
+    }
+    let same = |path: &Path| std::fs::canonicalize(path).ok();
+    if same(deploy).is_some_and(|deploy| same(image).as_ref() == Some(&deploy)) {
+        return Err(format!("--deploy: `{}` is the image itself: name another file", deploy.display()));
+    }
+    // A store that is mistyped would be made beside the files of something else.
+    let Ok(entries) = std::fs::read_dir(store) else { return Ok(()) };
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).filter(|name| name != "lost+found").collect();
+    if !names.is_empty() && !names.iter().any(|name| name == ".staging") {
+        let store = store.display();
+        return Err(format!("--store: `{store}` has files and is no store: name a new or an empty directory"));
+    }
+    Ok(())
 }
 
 /// Creates the gallery and the definition, unless an earlier run did. Their region is that of the first run.
@@ -316,21 +351,22 @@ impl Arguments {
                 lexopt::Arg::Long("image") => image = Some(PathBuf::from(arguments.value()?)),
                 lexopt::Arg::Long("store") => store = Some(PathBuf::from(arguments.value()?)),
                 lexopt::Arg::Long("deploy") => deploy = Some(PathBuf::from(arguments.value()?)),
-                lexopt::Arg::Long("regions") => regions = arguments.value()?.string()?.parse()?,
+                lexopt::Arg::Long("regions") => regions = given(&mut arguments, "regions")?,
                 lexopt::Arg::Long("json") => json = true,
-                lexopt::Arg::Long("version-number") => number = Some(arguments.value()?.string()?.parse()?),
-                lexopt::Arg::Long("to") => to = arguments.value()?.string()?.parse()?,
+                lexopt::Arg::Long("version-number") => number = Some(given(&mut arguments, "version-number")?),
+                lexopt::Arg::Long("to") => to = given(&mut arguments, "to")?,
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
-                    println!("{USAGE}");
+                    say(&format!("{USAGE}\n"))?;
                     return Ok(None);
                 }
                 lexopt::Arg::Long("format") => {
-                    let value = arguments.value()?.string()?;
+                    let value = arguments.value()?.string()?.to_lowercase();
                     // `raw.tar.gz` is a raw disk in an archive that is compressed.
                     let mut parts = value.split('.');
                     let name = parts.next().unwrap_or_default();
-                    wrappings = parts.rev().map(str::parse).collect::<Result<_, _>>()?;
-                    format = name.parse()?;
+                    let wrong = |error: compute_gallery::Error| format!("--format: {error}");
+                    wrappings = parts.rev().map(str::parse).collect::<Result<_, _>>().map_err(wrong)?;
+                    format = name.parse().map_err(wrong)?;
                 }
                 other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
             }
@@ -355,6 +391,20 @@ impl Arguments {
     }
 }
 
+/// Reads the value of an option, in any case; an error names the option, and what a value looks like.
+fn given<T: std::str::FromStr<Err: std::fmt::Display>>(
+    arguments: &mut lexopt::Parser,
+    option: &str,
+) -> Result<T, Box<dyn Error>> {
+    let text = arguments.value()?.string()?;
+    let like = match option {
+        "regions" => "regions and counts, as in `westeurope=2,eastus=1`",
+        "version-number" => "three numbers, as in `1.2.0`",
+        _ => "a format, as in `raw` or `qcow2`: `--help` lists them",
+    };
+    text.to_lowercase().parse().map_err(|error| format!("--{option}: write {like}\n  {error}").into())
+}
+
 const USAGE: &str = "\
 Imports a disk into a gallery, replicates it, deploys it again and compares.
 
@@ -365,7 +415,7 @@ usage: quickstart [options]
                           raw.gz, qcow2.zst, raw.tar.gz, and raw.xz with the feature `xz`
   --store DIR             the gallery's directory (default: a temporary directory that is removed)
   --regions LIST          regions and replicas, the source region first (default: westeurope=2,eastus=1)
-  --deploy OUT            the file to deploy to (default: a temporary file)
+  --deploy OUT            the file to deploy to; it replaces one that is there (default: a temporary file that is removed)
   --to FORMAT             its format: raw, vhd, vhd-dynamic, vhdx or qcow2 (default: raw)
   --version-number N      publish as this version, such as 1.2.0 (default: the next patch version)
   --json                  print a last line of JSON

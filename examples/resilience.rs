@@ -51,7 +51,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         if status.progress() >= printed + 25 {
             printed = status.progress();
             let left = status.summary.iter().filter_map(|region| region.time_left).max().unwrap_or_default();
-            println!("replicated    {printed} %, {:.2} s left", left.as_secs_f64());
+            println!("replicated    {printed} %, about {:.2} s to go", left.as_secs_f64());
         }
     }
     replication.await?;
@@ -66,7 +66,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     // The disk is replaced by an empty one. A disk that is not mounted looks the same, so the operator has to adopt it.
     let session = open(root.path(), &home, &far, true).await?;
     let report = session.scrub(&home).await?;
-    println!("scrub         {} packs and manifests brought back, {} lost", report.mended, report.damaged);
+    println!("scrub         packs and manifests mended: {}, lost: {}", report.mended, report.damaged);
     show_status(&session, &version).await?;
 
     // A bit flips in each of the copies that the two replicas are read from first. The deployment that meets the damage reads
@@ -76,12 +76,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     let deployed = session.deploy(&version, &home).to_path(root.path().join("vm2.raw")).await?;
     println!(
-        "              still deployed: {}, {} packs mended",
+        "              still deployed: {}, packs mended: {}",
         same(&disk, &root.path().join("vm2.raw"))?,
         deployed.mended_packs
     );
     let report = session.scrub(&home).await?;
-    println!("scrub         {} packs and manifests brought back, {} lost", report.mended, report.damaged);
+    println!("scrub         packs and manifests mended: {}, lost: {}", report.mended, report.damaged);
 
     // A collection frees the bytes of deleted versions, in every zone.
     session.delete(gallery).cascade().await?;
@@ -104,7 +104,8 @@ async fn open(root: &Path, home: &Region, far: &Region, adopt: bool) -> Result<S
 
 async fn show_status(session: &Session, version: &ImageVersionId) -> Result<(), Box<dyn Error>> {
     for region in session.replication_status(version).await?.summary {
-        let health = if region.degraded { format!("degraded: {}", region.details) } else { "whole".to_owned() };
+        let health =
+            if region.degraded { format!("degraded: {}", region.details) } else { "all replicas are there".to_owned() };
         println!("  {:<12} {:?}, {health}", region.region, region.state);
     }
     Ok(())
