@@ -187,7 +187,10 @@ fn say(text: &str) -> std::io::Result<()> {
 /// Refuses paths that cannot be meant, before anything is created.
 fn check_paths(arguments: &Arguments) -> Result<(), String> {
     let Arguments { image, store, deploy, .. } = arguments;
-    std::fs::metadata(image).map_err(|error| format!("--image: `{}` cannot be read: {error}", image.display()))?;
+    std::fs::File::open(image).map_err(|error| format!("--image: `{}` cannot be read: {error}", image.display()))?;
+    if image.is_dir() {
+        return Err(format!("--image: `{}` is a directory: name the disk's file", image.display()));
+    }
     if deploy.is_dir() {
         return Err(format!("--deploy: `{}` is a directory: name the file to write", deploy.display()));
     }

@@ -48,7 +48,8 @@
 //!   the first replica of the source region; [`replicate`](Session::replicate) makes all others, also those of the source region;
 //!   [`deploy`](Session::deploy) writes or reads a disk in a region that is complete: one that has all its replicas.
 //! - Bytes lie in stores ([`store::BlobStore`]): one for the catalog and one for each region, or one for all. A version stores
-//!   the chunks that the version before it in the same definition lacks. Definitions share no chunks.
+//!   the chunks that the version before it in the same definition lacks. What is imported into different definitions
+//!   shares none.
 //! - The **catalog** is a log of commits, replayed into one immutable state. A [`CatalogView`] is such a state: it reads without I/O,
 //!   and its answers agree with each other. Any number of processes may use one catalog.
 //! - [`prelude`] has the types that most programs name.

@@ -146,3 +146,37 @@ fn a_disk_that_was_verified_is_deployed_again_without_a_read_of_its_chunks() {
         assert_eq!(opened.load(Ordering::Relaxed), 4);
     });
 }
+
+/// A damaged head leads to what is left of it, where the place of a record may be wrong: what was verified before says nothing of that.
+#[test]
+fn a_head_that_is_damaged_after_its_records_were_verified_writes_no_wrong_byte() {
+    block_on(async {
+        let (directory, sandbox) = (tempfile::tempdir().unwrap(), Sandbox::new().await.unwrap());
+        let store = FsStore::create(directory.path().join("store")).unwrap();
+        let session = gallery(&sandbox, store, true).await;
+        session.publish(sandbox.new_version("1.0.0", "westeurope", raw(odd_disk()))).await.unwrap();
+        let (pack, out, modified) = (pack_below(directory.path()), directory.path().join("out"), hour_ago());
+        set_modified(&pack, modified);
+        let deploy = async || {
+            let deployed = session.deploy(sandbox.version("1.0.0"), "westeurope").sync(false).to_path(&out).await;
+            deployed.map(|_| fs::read(&out).unwrap() == odd_disk())
+        };
+        assert!(deploy().await.unwrap());
+        let good = fs::read(&pack).unwrap();
+        let mut found = 0;
+        for at in (0..4_096).step_by(9) {
+            let mut bytes = good.clone();
+            *bytes.get_mut(at).unwrap() ^= 1 << (at % 8);
+            fs::write(&pack, bytes).unwrap();
+            set_modified(&pack, modified);
+            match deploy().await {
+                Ok(is_equal) => assert!(is_equal, "a bit of byte {at} has flipped, and the disk is another"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                    found += 1;
+                }
+            }
+        }
+        assert_ne!(found, 0);
+    });
+}

@@ -100,9 +100,10 @@ impl BlobStore for FarStore {
         Ok(())
     }
 
-    /// As a bucket of S3.
+    /// As a bucket of S3, and that it has so many streams.
     fn capabilities(&self) -> Capabilities {
-        Capabilities::default().with_remounts(false).with_free_persist(true).with_copies_inside(true)
+        let bucket = Capabilities::default().with_remounts(false).with_free_persist(true).with_copies_inside(true);
+        bucket.with_parallel_requests(STREAMS)
     }
 }
 

@@ -190,6 +190,11 @@ impl Head {
         Self { of, encryption, content: nothing, lines, digest: nothing, length: blob.len() as u64 }
     }
 
+    /// Returns whether it is what is left of a damaged one: where its records lie may be wrong.
+    pub(crate) fn is_salvaged(&self) -> bool {
+        self.digest == Digest::from_bytes([0; 32])
+    }
+
     /// Returns the hash of the digests of all records of its pack.
     pub(crate) fn content(&self) -> Digest {
         self.content

@@ -10,6 +10,8 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::stream::{self, Stream, TryStreamExt};
 
@@ -27,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::host::Workers;
 use crate::host::in_flight::{Budget, bytes_of};
 use crate::progress::{OnProgress, Progress};
-use crate::replica::in_files::FileRun;
+use crate::replica::in_files::{FileRun, InFiles};
 use crate::replica::index_walk::{IndexWalk, Span};
 use crate::replica::records::{Records, Rejected};
 
@@ -35,7 +37,10 @@ use crate::replica::records::{Records, Rejected};
 const BATCH_CHUNKS: usize = 64;
 
 /// The bytes of a batch.
-const BATCH_BYTES: usize = BATCH_CHUNKS * CHUNK_BYTES;
+pub(crate) const BATCH_BYTES: usize = BATCH_CHUNKS * CHUNK_BYTES;
+
+/// The batches after which a file that is to be durable is synced for the first time, and again: 64 MiB.
+const SYNCED_BATCHES: u64 = 16;
 
 /// One disk of a version, read from the slots that hold it whole.
 pub(crate) struct Export<'a> {
@@ -45,6 +50,10 @@ pub(crate) struct Export<'a> {
     pub(crate) on_progress: &'a OnProgress,
     /// The bytes that all operations share.
     pub(crate) memory: &'a Budget,
+    /// How long the system may take to copy a batch; `None` is unlimited.
+    pub(crate) copy_within: Option<Duration>,
+    /// Makes an error of the gallery's content one for the caller.
+    pub(crate) told: &'a (dyn Fn(Error) -> Error + Sync),
 }
 
 impl Export<'_> {
@@ -55,7 +64,7 @@ impl Export<'_> {
             Some(block_bytes) => {
                 let mut occupied = Occupied::new(self.disk.size, block_bytes);
                 let mut walk = IndexWalk::new(self.content.clone(), self.disk);
-                while let Some(span) = walk.next_span().await? {
+                while let Some(span) = walk.next_span().await.map_err(self.told)? {
                     span.iter().for_each(|(position, _)| occupied.mark(position * CHUNK_BYTES as u64));
                 }
                 Some(occupied.counted())
@@ -71,7 +80,7 @@ impl Export<'_> {
         let (target, content, size) = (path.to_owned(), layout.content(&self.disk.digest), layout.file_bytes());
         let partial = self.workers.run(move || PartialFile::create(target, &content, size)).await?;
         let before = if partial.is_taken_over() { Before::Checked } else { Before::Zeros };
-        self.fill(partial.file(), path, layout, before).await?;
+        self.fill(partial.file(), path, layout, before, sync).await?;
         self.workers.run(move || partial.finish(sync)).await?;
         (self.on_progress)(Progress { done: self.disk.size, total: self.disk.size });
         Ok(())
@@ -79,7 +88,7 @@ impl Export<'_> {
 
     /// Writes the raw disk over the bytes of an open device. What the device has behind the disk stays.
     pub(crate) async fn to_device(&self, file: File, path: &Path, layout: &Layout, sync: bool) -> Result<()> {
-        self.fill(&file, path, layout, Before::Anything).await?;
+        self.fill(&file, path, layout, Before::Anything, sync).await?;
         let synced = self.workers.run(move || if sync { file.sync_all() } else { Ok(()) }).await;
         synced.map_err(|error| Error::from_io(path.display().to_string(), "syncing the device", error))?;
         (self.on_progress)(Progress { done: self.disk.size, total: self.disk.size });
@@ -87,10 +96,10 @@ impl Export<'_> {
     }
 
     /// Writes the disk into an open file.
-    async fn fill(&self, file: &File, path: &Path, layout: &Layout, before: Before) -> Result<()> {
+    async fn fill(&self, file: &File, path: &Path, layout: &Layout, before: Before, sync: bool) -> Result<()> {
         let (bytes, _more) = bytes_of(self.memory);
         let (unpackers, turns, writing_turn) = (BufferPool::default(), self.turns(), Budget::new(1));
-        let (turns, writing_turn) = (&turns, &writing_turn);
+        let (turns, writing_turn, unsynced) = (&turns, &writing_turn, &AtomicU64::new(0));
         // Where the chunks of the batches so far end in the file.
         let mut end_of_last = 0;
         let order = match before {
@@ -106,10 +115,12 @@ impl Export<'_> {
                 let file = Arc::new(file.map_err(|error| writing(path, error))?);
                 if before == Before::Zeros
                     && COPIES_INSIDE
-                    && let Some(runs) = self.content.in_files(&span).await
+                    && let Some(found) = self.content.in_files(&span).await
                 {
-                    let _turn = writing_turn.take(1).await;
-                    if self.copy(runs, file.clone(), layout).await {
+                    let turn = writing_turn.take(1).await;
+                    if self.copy(found, file.clone(), path, layout).await? {
+                        drop(turn);
+                        self.write_back(file, path, unsynced, sync).await?;
                         return Ok(share);
                     }
                 }
@@ -120,8 +131,8 @@ impl Export<'_> {
                 }
                 let (batch, unpacker) = self.verified(&positions, &records, &unpackers, turns).await?;
                 // One batch after the other: a file takes one write at a time, and a worker that waits for another's could verify.
-                let _turn = writing_turn.take(1).await;
-                let (layout, unpackers) = (layout.clone(), unpackers.clone());
+                let turn = writing_turn.take(1).await;
+                let (layout, unpackers, written) = (layout.clone(), unpackers.clone(), file.clone());
                 let write = move || {
                     let runs = batch.runs(&unpacker, before).map(|run| (layout.place(run.offset), run.bytes));
                     write_runs(&file, runs)?;
@@ -129,6 +140,8 @@ impl Export<'_> {
                     Ok(())
                 };
                 self.workers.run(write).await.map_err(|error| writing(path, error))?;
+                drop(turn);
+                self.write_back(written, path, unsynced, sync).await?;
                 Ok::<u64, Error>(share)
             }
         });
@@ -150,19 +163,39 @@ impl Export<'_> {
         self.workers.run(finish).await.map_err(|error| writing(path, error))
     }
 
+    /// Lets the disk write what the file has, after some batches, while the rest comes: the sync at the end has less to wait for.
+    async fn write_back(&self, file: Arc<File>, path: &Path, unsynced: &AtomicU64, sync: bool) -> Result<()> {
+        let batches = unsynced.fetch_add(1, Ordering::Relaxed) + 1;
+        if !sync || !batches.is_multiple_of(SYNCED_BATCHES) {
+            return Ok(());
+        }
+        // The system tells a failure once: it is this one's, too.
+        self.workers.run(move || file.sync_data()).await.map_err(|error| writing(path, error))
+    }
+
     /// Lets the system copy from files into `file`. False on any failure: the bytes are read and written then, and an error of that says
     /// what is wrong.
-    async fn copy(&self, runs: Vec<FileRun>, file: Arc<File>, layout: &Layout) -> bool {
-        let (layout, disk_size) = (layout.clone(), self.disk.size);
+    ///
+    /// A copy that does not end in time ends the deployment: it may go on to write into the file, which must have no reader then. The next
+    /// one reads another replica.
+    async fn copy(&self, found: InFiles, file: Arc<File>, path: &Path, layout: &Layout) -> Result<bool> {
+        let (layout, disk_size, slot) = (layout.clone(), self.disk.size, found.slot());
         let copy = move || {
             // The last chunk of a disk is padded with zeros.
             let inside = |run: FileRun| {
                 let end = run.range.end.min(run.range.start + disk_size.saturating_sub(run.at));
                 (run.file, run.range.start..end, layout.place(run.at))
             };
-            copy_runs(&file, runs.into_iter().map(inside))
+            copy_runs(&file, found.runs.into_iter().map(inside))
         };
-        self.workers.run(copy).await.is_ok()
+        match self.content.copy(slot, self.copy_within, self.workers.run(copy)).await {
+            Some(copied) => Ok(copied.is_ok()),
+            None => {
+                let what =
+                    "a copy from the gallery's files has not ended in time: call again, and another replica is read";
+                Err(Error::unavailable(path.display().to_string(), what))
+            }
+        }
     }
 
     /// The place of a chunk in the file, and its length there.
@@ -254,7 +287,7 @@ impl Export<'_> {
                 self.workers.run(verify).await
             }
         });
-        verified.await
+        verified.await.map_err(self.told)
     }
 
     /// Returns the chunk references in batches, each with the bytes of the disk that it stands for. Fails at the end if their digest is not
@@ -263,7 +296,7 @@ impl Export<'_> {
         let walk = (IndexWalk::new(self.content.clone(), self.disk), ImageDigest::new(self.disk.size), 0);
         let spans = stream::try_unfold(Some(walk), move |state| async move {
             let Some((mut walk, mut digest, start)) = state else { return Ok(None) };
-            match walk.next_span().await? {
+            match walk.next_span().await.map_err(self.told)? {
                 Some(span) => {
                     span.iter().for_each(|(position, chunk)| digest.add(*position, &chunk.digest));
                     let end = span.last().map_or(start, |(position, _)| self.end_of(*position));
@@ -280,7 +313,10 @@ impl Export<'_> {
                     Ok(Some((stream::iter(batches), Some((walk, digest, end)))))
                 }
                 None if digest.finish() == self.disk.digest => Ok(None),
-                None => Err(Error::corrupt(self.content.label(), "the index does not match the digest of the disk")),
+                None => {
+                    let what = "the index does not match the digest of the disk";
+                    Err((self.told)(Error::corrupt(self.content.label(), what)))
+                }
             }
         });
         spans.try_flatten()

@@ -48,7 +48,7 @@ impl Holders {
         Self { slots: self.slots.iter().map(Slot::read_widely).collect(), ..self.clone() }
     }
 
-    pub(super) fn slots(&self) -> &[Slot] {
+    pub(crate) fn slots(&self) -> &[Slot] {
         &self.slots
     }
 

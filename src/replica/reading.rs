@@ -180,7 +180,7 @@ impl Slot {
             for ((member, lines, wanted), (observed, cipher)) in
                 of_members.into_iter().zip(observed.into_iter().zip(ciphers))
             {
-                let known = observed.as_ref().map(|blob| self.verified.of(blob)).unwrap_or_default();
+                let known = self.known_good(&member.head, observed.as_deref());
                 found.extend(lines.iter().zip(wanted).zip(read.by_ref()).map(|((line, (number, _)), bytes)| {
                     let is_verified = known.covers(&line.ordinals());
                     let encrypted = cipher.as_ref().map(|cipher| member.head.encrypted(line, cipher));
@@ -189,6 +189,11 @@ impl Slot {
             }
         }
         (found, rest)
+    }
+
+    /// Returns the records of a blob that were verified where its head says that they lie.
+    pub(super) fn known_good(&self, head: &Head, observed: Option<&Observed>) -> Extents {
+        observed.filter(|_| !head.is_salvaged()).map(|blob| self.verified.of(blob)).unwrap_or_default()
     }
 
     /// As [`observe`](Self::observe), if so many records are read that it is worth it.
@@ -352,7 +357,7 @@ impl Slot {
                 // ORDER: look at the blob, then read it. The other way round, read -> replaced -> looked at: what was read
                 // is taken for what has replaced it.
                 let observed = self.observe_for(located, lines).await;
-                let known = observed.as_ref().map(|blob| self.verified.of(blob)).unwrap_or_default();
+                let known = self.known_good(&located.head, observed.as_deref());
                 let cipher = self.cipher_of(&located.head).await?;
                 let read = self.read_located(located, lines).await?;
                 let records = lines.iter().zip(read).map(|(line, bytes)| {

@@ -63,8 +63,12 @@ impl Records {
     }
 
     /// Returns the slot that is read first, unless all have failed lately.
-    pub(super) fn first_slot(&self) -> Option<&Slot> {
-        self.holders.slots().iter().find(|slot| !slot.health().rests())
+    pub(super) fn first_slot(&self) -> Option<(usize, &Slot)> {
+        self.holders.slots().iter().enumerate().find(|(_, slot)| !slot.health().rests())
+    }
+
+    pub(super) fn holders(&self) -> &Holders {
+        &self.holders
     }
 
     pub(super) fn packs(&self) -> &Packs {
@@ -74,7 +78,7 @@ impl Records {
     /// Returns the members of merged blobs among the packs, in the slot that is read first.
     pub(crate) async fn members(&self) -> PlacedMembers {
         match self.first_slot() {
-            Some(slot) => PlacedMembers(slot.members_for(&self.packs).await),
+            Some((_, slot)) => PlacedMembers(slot.members_for(&self.packs).await),
             None => PlacedMembers(Members::default()),
         }
     }
@@ -127,7 +131,10 @@ impl Records {
                     error
                 }
             };
-            first.get_or_insert(error);
+            // A replica that does not answer may have what the others have damaged.
+            if first.as_ref().is_none_or(|known| is_damage(known) && !is_damage(&error)) {
+                first = Some(error);
+            }
         }
         let first = first.unwrap_or_else(no_replica);
         if self.holders.slots().len() < 2 || records.len() < 2 {

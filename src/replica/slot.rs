@@ -24,7 +24,7 @@ use crate::content::part::Part;
 use crate::content::record::Line;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Workers;
-use crate::host::in_flight::{Budget, REQUESTS, all_of, together};
+use crate::host::in_flight::{Budget, all_of, together};
 use crate::host::sync::Mutex;
 use crate::keys::keyring::RegionKeys;
 use crate::model::Region;
@@ -115,6 +115,7 @@ impl Slot {
     ) -> Result<Self> {
         let key: BlobKey = format!("slots/{}", id.number).parse()?;
         let (site, label) = (site.into(), format!("{site} slot {}", id.number).into());
+        let parallel = store.capabilities().parallel_requests();
         Ok(Self {
             store: Prefixed::new(store.clone(), key.clone()),
             of: store,
@@ -128,7 +129,7 @@ impl Slot {
             incarnations,
             located: LocatedPacks::default(),
             good: Arc::default(),
-            requests: Budget::new(REQUESTS as u64),
+            requests: Budget::new(parallel as u64),
             gap: LEAST_GAP,
             health,
             verified,

@@ -69,7 +69,8 @@ impl Capabilities {
         self.latency
     }
 
-    /// Returns how many requests at once the store serves well: 16 by default, at least 1.
+    /// Returns how many requests at once the store serves well: 16 by default, at least 1. So many ranges of a replica
+    /// are read at once, within an operation's share of the service's memory.
     pub fn parallel_requests(&self) -> usize {
         self.parallel_requests.get()
     }

@@ -17,6 +17,7 @@ pub(super) const STORE_CALLS: &[&str] = &[
     "list_folders",
     "copy",
     "copy_from",
+    "open_file",
     "persist",
     "replace_if",
     "delete_if",

@@ -1,5 +1,6 @@
 //! Deployments: the disk of an image, written out from one of its replicas.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::pin::Pin;
@@ -13,7 +14,7 @@ use super::pool::{Deployable, deployable};
 use super::reader::{ImageReader, Opened};
 use crate::content::digest::Digest;
 use crate::content::manifest::{Manifest, ManifestDisk};
-use crate::content::names::FamilyId;
+use crate::content::names::{FamilyId, PackId};
 use crate::disk::device::open_device;
 use crate::disk::format::WrittenFormat;
 use crate::disk::layout::Layout;
@@ -24,7 +25,7 @@ use crate::image::random_access::RandomAccess;
 use crate::model::{ImageDefinitionId, ImageVersionId, Region, ResourceId, given};
 use crate::placement::{Lease, PlacementRequest, Pool, ReplicaId};
 use crate::progress::{OnProgress, Progress};
-use crate::replica::holders::Holders;
+use crate::replica::holders::{Holders, is_damage};
 use crate::replica::records::Records;
 use crate::replica::slot::Slot;
 use crate::service::read::shared::not_shared;
@@ -103,7 +104,8 @@ impl std::fmt::Debug for Deployment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deployed {
-    /// The digest of the disk's content. Every written byte was checked against it.
+    /// The digest of the disk's content. Every written byte was checked against it, if not by this deployment then by an earlier one of the
+    /// service ([`remember_verified`](crate::GalleryServiceBuilder::remember_verified)).
     pub digest: Digest,
     /// In bytes, without a VHD footer.
     pub virtual_size: u64,
@@ -111,8 +113,8 @@ pub struct Deployed {
     pub replica: u32,
     /// Packs that were found damaged, read from another replica, and mended.
     pub mended_packs: usize,
-    /// Whether some of it was read in other regions, because no replica of this region had it: its store is away or was lost, say. A
-    /// [scrub](Session::scrub) of the region fills it again.
+    /// Whether some of it was read in other regions, because no replica of this region had it, or answered in time: its store is away or
+    /// was lost, say. A [scrub](Session::scrub) of the region fills what was lost. False for a shared image.
     pub from_other_regions: bool,
     /// Findings that the owner of the written disk should know.
     pub notes: Vec<DiskNote>,
@@ -380,8 +382,7 @@ impl Deployment {
         let deploying = async {
             let source = work.source().await?;
             let layout = source.layout(&work).await?;
-            let written = source.export(&work).to_path(path, &layout, work.sync).await;
-            written.map_err(|error| source.unread(&work, error))?;
+            source.export(&work, &told(&source, &work)).to_path(path, &layout, work.sync).await?;
             Ok(source.deployed(&work).await)
         };
         work.told_of(Box::pin(deploying)).await
@@ -420,8 +421,7 @@ impl Deployment {
             let (device, size) = (path.to_owned(), source.disk.size);
             let device = work.session.inner.workers.run(move || open_device(&device, size)).await?;
             let layout = source.layout(&work).await?;
-            let written = source.export(&work).to_device(device, path, &layout, work.sync).await;
-            written.map_err(|error| source.unread(&work, error))?;
+            source.export(&work, &told(&source, &work)).to_device(device, path, &layout, work.sync).await?;
             Ok(source.deployed(&work).await)
         };
         work.told_of(Box::pin(deploying)).await
@@ -450,8 +450,7 @@ impl Deployment {
         let deploying = async move {
             let source = work.source().await?;
             let layout = source.layout(work).await?;
-            let written = source.export(work).to_writer(writer, &layout).await;
-            let writer = written.map_err(|error| source.unread(work, error))?;
+            let writer = source.export(work, &told(&source, work)).to_writer(writer, &layout).await?;
             Ok((source.deployed(work).await, writer))
         };
         work.told_of(Box::pin(deploying)).await
@@ -761,6 +760,11 @@ impl DeploymentWork {
     }
 }
 
+/// Makes an error of the content one for the caller.
+fn told(source: &Source, deployment: &DeploymentWork) -> impl Fn(Error) -> Error + Sync {
+    |error| source.unread(deployment, error)
+}
+
 /// A disk and the slots that serve it.
 struct Source {
     replicas: Holders,
@@ -775,8 +779,10 @@ struct Source {
 }
 
 impl Source {
-    fn export<'a>(&'a self, deployment: &'a DeploymentWork) -> Export<'a> {
+    fn export<'a>(&'a self, deployment: &'a DeploymentWork, told: &'a (dyn Fn(Error) -> Error + Sync)) -> Export<'a> {
         Export {
+            told,
+            copy_within: deployment.session.inner.copy_within,
             content: &self.content,
             workers: &deployment.session.inner.workers,
             disk: &self.disk,
@@ -788,20 +794,28 @@ impl Source {
     /// The layout of the file to write.
     async fn layout(&self, deployment: &DeploymentWork) -> Result<Layout> {
         let inner = &deployment.session.inner;
-        self.export(deployment).layout(deployment.format, inner.clock.now().timestamp(), inner.draw()?).await
+        self.export(deployment, &told(self, deployment))
+            .layout(deployment.format, inner.clock.now().timestamp(), inner.draw()?)
+            .await
     }
 
-    /// The error of a disk of which something is damaged in all replicas: what is lost is noted, so that no publication relies on it.
+    /// An error of the content, for the caller. What every replica has damaged is noted, so that no publication relies on it.
     fn unread(&self, deployment: &DeploymentWork, error: Error) -> Error {
-        let damaged = self.replicas.take_damaged();
-        if damaged.is_empty() || (error.kind() != ErrorKind::Corrupt && error.code() != "ContentMissing") {
-            return error;
+        let (damaged, slots) = (self.replicas.take_damaged(), self.replicas.slots().len());
+        let is_in_all = |pack: &PackId| (0..slots).all(|slot| damaged.contains(&(slot, *pack)));
+        let packs: BTreeSet<PackId> = damaged.iter().map(|(_, pack)| *pack).filter(is_in_all).collect();
+        let is_lost = !packs.is_empty() && is_damage(&error);
+        if !is_lost {
+            return deployment.told(error);
         }
-        deployment.session.inner.regions.lost().note(damaged.into_iter().map(|(_, pack)| pack));
+        // Of other regions it is known only if they were asked.
+        let region = (slots == self.of_region).then_some(&deployment.region);
+        deployment.session.inner.regions.lost().note(region, packs);
         let what = format!(
-            "the disk is damaged in all replicas, in `{}` for one: publish it again under another number, in another process with \
-             `store_everything`; a scrub of the region tells which versions are damaged",
-            error.target()
+            "no replica that was read has all of the disk, `{}` for one: scrub region `{}`, which mends from any region; if the scrub \
+             reports it as damaged, publish its disk anew, in another process with `store_everything`",
+            error.target(),
+            deployment.region
         );
         deployment.told(Error::corrupt(deployment.image_name(), what).with_source(error))
     }
@@ -827,7 +841,9 @@ impl Source {
             self.replicas.mend(&self.manifest, &deployment.session.inner.workers, &*deployment.session.inner).await;
         let (digest, virtual_size) = (self.disk.digest, self.disk.size);
         let notes = notes_when_written(deployment.format, virtual_size);
-        let from_other_regions = self.replicas.have_served_from(self.of_region);
+        // A consumer of a shared image learns nothing of the owner's stores.
+        let is_own = !matches!(deployment.image, Named::Public(_));
+        let from_other_regions = is_own && self.replicas.have_served_from(self.of_region);
         Deployed { digest, virtual_size, replica: self.chosen, mended_packs, from_other_regions, notes }
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn deployable(view: &CatalogView, id: &ResourceId, region: &Region) -
             ResourceId::ImageVersion(id)
                 if view.record(id)?.version.publishing_profile().target_regions().find(region).is_some() =>
             {
-                ": `Session::replicate` makes the replicas that the region lacks"
+                ": it is not replicated into this one, as `Session::replicate` does"
             }
             ResourceId::ImageVersion(_) => ": add the region to its target regions, and replicate it",
             _ => "",

@@ -265,8 +265,9 @@ impl<T: Send + 'static> Publication<T> {
     /// Stores every chunk of the disks again, also those that the version before it has.
     ///
     /// By default a chunk that the version before has is not stored again, and not read either: if it was damaged since in all replicas,
-    /// the new version is damaged with it. A service that has met such damage, by a scrub or by a deployment, compares with that version no
-    /// more; this is for other processes.
+    /// the new version is damaged with it. A service that has met such damage, by a scrub or by a deployment that writes a disk, compares
+    /// with that version no more; this is for other processes. A version that is made from another image takes that image's content as it
+    /// is.
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] futures::executor::block_on(async {
@@ -616,7 +617,7 @@ impl<T: Send + 'static> PublicationWork<T> {
             Err(error) if is_damage(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if regions.lost().has_any_of(&manifest.packs)
+        if regions.lost().has_any_of(&manifest.packs, home)
             || !self.is_there(state, copies, manifest.lines(), Copied::ToAll).await?
         {
             return Ok(None);

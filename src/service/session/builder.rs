@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::host::in_flight::Budget;
 use crate::host::{Clock, Deadlines, Entropy, KeyProvider, Metrics, SystemClock, SystemEntropy, Workers};
 use crate::image::chunk_cache::ChunkCache;
+use crate::image::export::BATCH_BYTES;
 use crate::keys::keyring::Keyring;
 use crate::model::{Limits, Region, RegionCatalog, given};
 use crate::placement::PlacementPolicy;
@@ -533,7 +534,8 @@ impl GalleryServiceBuilder {
     /// local store is hashed again when its length or its time of modification has changed, and otherwise not: so a bit
     /// that flips on the disk between two deployments of one service is found by a scrub, not by the second deployment. A store on a
     /// network is hashed each time. What is stored plain and was verified, the system copies from file to file, and shares its blocks where
-    /// the file system can (XFS, btrfs): a second deployment then takes a fraction of the first one's time, and no space.
+    /// the file system can (XFS, btrfs): a second deployment then takes a fraction of the first one's time and no space until the VM writes. A
+    /// bad sector of a shared block is one of both.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -1002,7 +1004,6 @@ impl GalleryServiceBuilder {
             let what = "this build lacks the feature `encryption` of the crate: build with it";
             return Err(Error::unsupported("encryption", what));
         }
-        self.refuse_unknown_regions()?;
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.clone().unwrap_or_else(|| Arc::new(SystemEntropy));
         let (deadlines, retries) = (self.deadlines, self.retries);
@@ -1019,6 +1020,7 @@ impl GalleryServiceBuilder {
         let open = || open_as(Mode::ReadWrite);
         let create = async || {
             // ORDER: before anything is created. A mistyped catalog leaves no second one behind.
+            self.refuse_unknown_regions(&|_| false)?;
             self.refuse_stores_of_others().await?;
             let is_encrypted = self.encryption.is_some();
             Catalog::create(store.clone(), clock.clone(), entropy.clone(), self.workers.clone(), is_encrypted).await
@@ -1037,6 +1039,8 @@ impl GalleryServiceBuilder {
             },
         };
         let catalog = Arc::new(catalog.with_commit_limit(deadlines.for_commit()));
+        let opened = catalog.snapshot();
+        self.refuse_unknown_regions(&|region| !opened.claims_of(region).is_empty())?;
         let keyring = match (catalog.snapshot().is_encrypted(), self.encryption.take()) {
             (false, None) => None,
             (true, Some(provider)) => {
@@ -1099,6 +1103,7 @@ impl GalleryServiceBuilder {
             requires_groups,
             refuses_after_end_of_life,
             within_region,
+            copy_within: deadlines.for_call(BATCH_BYTES as u64),
             quiet: self.quiet.unwrap_or(QUIET),
             workers,
             clock: clock.clone(),
@@ -1119,16 +1124,17 @@ impl GalleryServiceBuilder {
 }
 
 impl GalleryServiceBuilder {
-    /// Refuses the store of a region in which nothing can ever be created.
-    fn refuse_unknown_regions(&self) -> Result<()> {
-        let unknown = self.region_stores.keys().filter(|region| self.region_catalog.get(region).is_none());
-        Error::from_problems(unknown.map(|region| {
+    /// Refuses the store of a region in which nothing can be created, and nothing was.
+    fn refuse_unknown_regions(&self, is_used: &dyn Fn(&Region) -> bool) -> Result<()> {
+        let is_unknown = |region: &&Region| self.region_catalog.get(region).is_none() && !is_used(region);
+        let unknown = self.region_stores.keys().filter(is_unknown).map(|region| {
             let what = format!(
                 "`{region}` is no region of the region catalog: correct its name, or set a `region_catalog` that has it, such as \
                  `RegionCatalog::azure_2026()`"
             );
             Problem::invalid("region_store", what)
-        }).collect())
+        });
+        Error::from_problems(unknown.collect())
     }
 
     /// Refuses stores of other catalogs: a new catalog must not take them.

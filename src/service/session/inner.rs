@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) refuses_after_end_of_life: bool,
     /// Whether a deployment reads no replicas of other regions.
     pub(crate) within_region: bool,
+    /// How long the system may take to copy a batch of a deployment; `None` is unlimited.
+    pub(crate) copy_within: Option<Duration>,
     /// How long a duty of another must not change until it counts as abandoned.
     pub(crate) quiet: Duration,
     pub(crate) workers: Workers,

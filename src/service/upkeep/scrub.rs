@@ -111,8 +111,9 @@ pub struct ScrubReport {
     pub verified_bytes: u64,
     /// Packs, manifests and fronts of merged blobs that were damaged or missing and are good again.
     pub mended: usize,
-    /// Those that could not be mended: no replica has a good one, or the store refused the write. What this service publishes from now on
-    /// shares nothing with them; other processes publish with [`store_everything`](crate::Publication::store_everything).
+    /// Those that could not be mended: no replica that answers has a good one, or the store refused the write. What this service imports
+    /// into the region from now on shares nothing with them; other processes publish with
+    /// [`store_everything`](crate::Publication::store_everything).
     pub damaged: usize,
     /// Packs and manifests of which nothing is known, because their store does not answer: they may be as they must. Scrub again when it
     /// does.
@@ -411,17 +412,16 @@ impl ScrubWork {
             }
             let Some((pack, outcomes)) = under_way.next().await else { break };
             bytes -= pack.info.length;
-            let known = self.session.inner.regions.lost();
-            match outcomes.contains(&MendOutcome::Lost) {
-                true => known.note([pack.info.id]),
-                false => known.found(&pack.info.id),
+            let (id, noted) = (pack.info.id, self.session.inner.regions.lost());
+            // An earlier wave may have needed other records of it.
+            let is_good = |outcome: &MendOutcome| matches!(outcome, MendOutcome::Good(_) | MendOutcome::Mended);
+            if outcomes.contains(&MendOutcome::Lost) {
+                lost.push(id);
+                noted.note(Some(&self.region), [id]);
+            } else if !outcomes.is_empty() && outcomes.iter().all(is_good) && !known.has_lost(&id) {
+                noted.found(&self.region, &id);
             }
-            for outcome in outcomes {
-                report.add(outcome);
-                if outcome == MendOutcome::Lost {
-                    lost.push(pack.info.id);
-                }
-            }
+            outcomes.into_iter().for_each(|outcome| report.add(outcome));
         }
         drop(under_way);
         lost.iter().flat_map(|pack| scrubbed.lose(wave, pack)).collect()

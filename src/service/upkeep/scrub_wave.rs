@@ -148,6 +148,11 @@ impl Scrubbed {
         holders
     }
 
+    /// Returns whether an earlier wave could not mend a pack.
+    pub(super) fn has_lost(&self, pack: &PackId) -> bool {
+        self.lost.contains(pack)
+    }
+
     /// Notes that a pack could not be mended, and returns the images that are made of it.
     pub(super) fn lose(&mut self, wave: &Wave, pack: &PackId) -> Vec<ResourceId> {
         self.lost.insert(*pack);
